@@ -1,0 +1,1 @@
+"""The small package that every notebook of the course imports."""

@@ -1,0 +1,133 @@
+"""The command ``smol``: what a learner types. It reads the options, calls the runner, and prints one
+sentence when something is wrong that the learner can mend."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from smol_course.errors import CourseError
+
+app = typer.Typer(
+    name="smol",
+    help="Run, check and rebuild the notebooks of smol-course.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False, markup=False)
+
+Targets = Annotated[
+    list[str] | None,
+    typer.Argument(help="all, a module (1) or a notebook (1/chat_templates); none means all"),
+]
+Hub = Annotated[bool, typer.Option("--hub", help="allow downloads from the Hugging Face Hub")]
+
+
+@app.command()
+def run(
+    targets: Targets = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="change a parameter; may be repeated"),
+    ] = None,
+    hub: Hub = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="do not go on with an unfinished run")] = False,
+) -> None:
+    """Run notebooks from top to bottom and show their results; your own notebooks are not touched."""
+    from smol_course import runner
+
+    raise typer.Exit(runner.run(targets or [], given or [], hub, fresh, console))
+
+
+@app.command()
+def study(
+    target: Annotated[str, typer.Argument(help="a notebook, such as 1/supervised_fine_tuning")],
+    only: Annotated[str | None, typer.Option("--only", metavar="NAME", help="one run of the study")] = None,
+    hub: Hub = False,
+) -> None:
+    """Run the seeds, sweeps and controls behind a notebook's figures; goes on where it stopped."""
+    from smol_course import runner
+
+    raise typer.Exit(runner.study(target, only, hub, console))
+
+
+@app.command()
+def check(
+    notebook: Annotated[str, typer.Argument(help="your notebook's path, or a name such as 1/chat_templates")],
+) -> None:
+    """Check the exercises of your notebook."""
+    from smol_course import runner
+
+    raise typer.Exit(runner.check(notebook, console))
+
+
+@app.command()
+def progress() -> None:
+    """Show the learning path and what you have solved."""
+    from smol_course import runner
+    from smol_course.exercises import all_exercises, solved
+
+    done, topics = solved(), {}
+    for exercise in all_exercises():
+        topics.setdefault(exercise.id.split("/")[0], []).append(exercise)
+    for module in runner.modules():
+        console.print(module.name.replace("_", " "))
+        for notebook in runner.notebooks([module.name[0]]) if any(module.glob("notebooks/*.py")) else []:
+            console.print(f"  {notebook.name}")
+            for exercise in topics.get(notebook.topic, []):
+                console.print(
+                    f"    {exercise.level} {'✅' if exercise.id in done else 'open'}  {exercise.goal}"
+                )
+    known = {exercise.id for exercises in topics.values() for exercise in exercises}
+    console.print(f"{len(done & known)} of {len(known)} exercises solved.")
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine has, and what to do about what is missing."""
+    from smol_course.hardware import describe
+    from smol_course.models import cache_state
+
+    table = Table()
+    for name in ("what", "here", "advice"):
+        table.add_column(name, overflow="fold")
+    for row in [*describe(), ("model", *cache_state())]:
+        table.add_row(*map(str, row))
+    console.print(table)
+
+
+@app.command()
+def build(
+    targets: Targets = None,
+    text_only: Annotated[
+        bool, typer.Option("--text-only", help="refill tables and numbers, run nothing")
+    ] = False,
+    take: Annotated[
+        bool, typer.Option("--take-notebook", help="first copy edited notebooks into their text sources")
+    ] = False,
+    hub: Hub = False,
+) -> None:
+    """For authors: run notebooks, write them with their outputs, and refill the tables in the READMEs."""
+    from smol_course import runner
+
+    raise typer.Exit(runner.build(targets or [], text_only, take, hub, console))
+
+
+def main() -> None:
+    """Run the command line. The exit status is 1 for a failing notebook or check, 2 for a mistake in the
+    request."""
+    for stream in (sys.stdout, sys.stderr):
+        # A Windows console may lack a sign that a text holds; a question mark is better than a traceback.
+        stream.reconfigure(errors="replace")
+    try:
+        app()
+    except CourseError as error:
+        Console(stderr=True, highlight=False, markup=False).print(str(error), soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

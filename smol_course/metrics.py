@@ -1,0 +1,214 @@
+"""Event accuracy, field F1, intervals, and `record`: the one way a number leaves a notebook.
+
+Nothing here knows about models or files: a metric takes texts and gives numbers.
+"""
+
+import json
+import math
+import re
+from dataclasses import dataclass
+
+FIELDS = ("title", "day", "start", "place", "people")
+TITLE_F1 = 0.5
+_RESULT = "application/vnd.smol.result+json"
+_ARTICLES = {"the", "a", "an"}
+_NO_NAME = object()  # what stands among the people and is not a name: equal to no name
+
+
+def parse_event(text: str) -> dict | None:
+    """Read the event out of a model's answer.
+
+    The answer may stand in a code fence or have words around it: the JSON object that begins at the first brace
+    counts, so that a model that was only prompted is not punished for its manners. Keys it left out are null (no
+    people: ``[]``); keys that are not in the schema are dropped; a value of the wrong type stays as it is and is
+    wrong wherever it is compared. An answer that begins with ``null`` (fences aside) is "no event": None.
+
+    Raises ValueError if there is neither.
+    """
+    bare = re.sub(r"^\s*```\w*\s*", "", text).strip()
+    if re.match(r"null\b", bare):
+        return None
+    start = bare.find("{")
+    if start < 0:
+        raise ValueError("no JSON in the answer")
+    try:
+        found, _ = json.JSONDecoder().raw_decode(bare[start:])
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError("the JSON in the answer is broken") from error
+    event = {field: found.get(field) for field in FIELDS}
+    event["people"] = [] if event["people"] is None else event["people"]
+    return event
+
+
+def _words(value: object) -> list[str]:
+    return re.findall(r"\w+", str(value).casefold())
+
+
+def title_f1(answer: object, title: object) -> float:
+    """Return the token F1 (0 to 1) of two titles: word overlap, case and punctuation aside, as in SQuAD
+    (Rajpurkar et al., 2016, arXiv:1606.05250). Anything but a text scores 0 against a text."""
+    if not isinstance(answer, str) or not isinstance(title, str):
+        return float(answer is None and title is None)
+    left, right = _words(answer), _words(title)
+    common = sum(min(left.count(word), right.count(word)) for word in set(left))
+    return 2 * common / (len(left) + len(right)) if left or right else 1.0
+
+
+def _place(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return " ".join(word for word in _words(value) if word not in _ARTICLES)
+
+
+def _people(value: object) -> set[object]:
+    if not isinstance(value, list):
+        return set() if value is None else {_NO_NAME}
+    return {" ".join(name.casefold().split()) if isinstance(name, str) else _NO_NAME for name in value}
+
+
+def fields_right(answer: dict, event: dict) -> dict[str, bool]:
+    """Say for each field of two events whether the answer's is right."""
+    return {
+        "title": title_f1(answer["title"], event["title"]) >= TITLE_F1,
+        "day": answer["day"] == event["day"],
+        "start": answer["start"] == event["start"],
+        "place": _place(answer["place"]) == _place(event["place"]),
+        "people": _people(answer["people"]) == _people(event["people"]),
+    }
+
+
+def event_right(answer: str, event: str) -> bool:
+    """Say whether a model's answer gives the event: every field right, or "no event" recognised.
+
+    ``answer`` is any text; ``event`` is the data set's JSON text. An answer that cannot be read is wrong.
+    """
+    truth = json.loads(event)
+    try:
+        given = parse_event(answer)
+    except ValueError:
+        return False
+    if given is None or truth is None:
+        return given is truth
+    return all(fields_right(given, truth).values())
+
+
+def _pairs(event: dict | None) -> int:
+    if event is None:
+        return 0
+    return sum(event[field] is not None for field in FIELDS[:-1]) + len(_people(event["people"]))
+
+
+def _shared_pairs(answer: dict | None, event: dict | None) -> int:
+    if answer is None or event is None:
+        return 0
+    right = fields_right(answer, event)
+    shared = sum(right[field] and event[field] is not None for field in FIELDS[:-1])
+    return shared + len(_people(answer["people"]) & _people(event["people"]))
+
+
+def field_f1(answers: list[str], events: list[str]) -> float:
+    """Return F1 (0 to 1), micro-averaged over all (field, value) pairs of the list, nulls left out.
+
+    Each person is a pair. A title counts as the same value from a token F1 of 0.5 on. An unreadable answer has no
+    pairs, so it costs recall; where nothing is said by either side, F1 is 1.
+    """
+    given = wanted = shared = 0
+    for answer, event in zip(answers, events, strict=True):
+        truth = json.loads(event)
+        try:
+            parsed = parse_event(answer)
+        except ValueError:
+            parsed = None
+        given, wanted = given + _pairs(parsed), wanted + _pairs(truth)
+        shared += _shared_pairs(parsed, truth)
+    return 2 * shared / (given + wanted) if given + wanted else 1.0
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """Return the 95 % interval (low, high) of a proportion after Wilson (1927); it stays inside 0 to 1.
+
+    Raises ValueError unless 0 <= successes <= n and n > 0.
+    """
+    if n <= 0 or not 0 <= successes <= n:
+        raise ValueError(f"wilson needs 0 <= successes <= n and n > 0, got {successes} of {n}")
+    z = 1.959964
+    share, spread = successes / n, z * z / n
+    middle = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@dataclass(frozen=True)
+class EventScores:
+    """What `score_events` found; every share is 0 to 1."""
+
+    n: int
+    accuracy: float
+    low: float
+    high: float
+    field_f1: float
+    readable: float
+    right: tuple[bool, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"event accuracy {self.accuracy:.0%} ({self.low:.0%} to {self.high:.0%}, n = {self.n}), "
+            f"field F1 {self.field_f1:.2f}, readable {self.readable:.0%}"
+        )
+
+
+def _readable(answer: str) -> bool:
+    try:
+        parse_event(answer)
+    except ValueError:
+        return False
+    return True
+
+
+def score_events(answers: list[str], events: list[str]) -> EventScores:
+    """Score a model's answers against the data set's events (JSON texts), in the same order.
+
+    Raises ValueError if the lists are empty or differ in length.
+    """
+    right = tuple(event_right(answer, event) for answer, event in zip(answers, events, strict=True))
+    low, high = wilson(sum(right), len(right))
+    return EventScores(
+        n=len(right),
+        accuracy=sum(right) / len(right),
+        low=low,
+        high=high,
+        field_f1=field_f1(answers, events),
+        readable=sum(map(_readable, answers)) / len(answers),
+        right=right,
+    )
+
+
+def record(
+    name: str,
+    value: float,
+    low: float | None = None,
+    high: float | None = None,
+    n: int | None = None,
+    seed: int | None = None,
+) -> None:
+    """Record a number under a name: shown in the notebook, collected by ``smol run`` and quoted by every table.
+
+    ``low`` and ``high`` are the ends of its 95 % interval, ``n`` the number of examples behind it. A pair
+    ``before_X`` and ``after_X`` becomes one row of the before/after table. Raises ValueError for a value that is
+    not a finite number, or a name that is not made of letters, digits and underscores.
+    """
+    from IPython.display import display
+
+    if not re.fullmatch(r"\w+", name):
+        raise ValueError(f"record: {name!r} is not a name of letters, digits and underscores")
+    numbers = {"value": value, "low": low, "high": high}
+    numbers = {key: None if number is None else float(number) for key, number in numbers.items()}
+    if any(number is not None and not math.isfinite(number) for number in numbers.values()) or value is None:
+        raise ValueError(f"record: {name} is not a finite number: {numbers}")
+    # Plain numbers: the message to the notebook is JSON, which knows no numpy integers.
+    counts = {key: None if number is None else int(number) for key, number in {"n": n, "seed": seed}.items()}
+    result = {"name": name, **numbers, **counts}
+    has_interval = low is not None and high is not None
+    span = f" ({result['low']:.3g} to {result['high']:.3g})" if has_interval else ""
+    size = f", n = {result['n']}" if n is not None else ""
+    display({_RESULT: result, "text/plain": f"{name} = {result['value']:.4g}{span}{size}"}, raw=True)

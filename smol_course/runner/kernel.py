@@ -1,0 +1,234 @@
+"""Execute a notebook in a kernel of its own, and measure it.
+
+It does not know where the notebook came from or where it goes. Peak memory is the largest sum of resident
+sizes over the kernel's process tree that a poll every quarter of a second saw; a shorter peak is missed.
+"""
+
+import asyncio
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbformat import NotebookNode
+
+from smol_course.errors import CourseError
+from smol_course.runner.sources import tags
+from smol_course.settings import hub_allowed
+
+RESULT = "application/vnd.smol.result+json"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# Nothing is tracked or sent home unless the learner's notebook does it in plain sight.
+_QUIET = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "WANDB_MODE": "disabled",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Where and how a notebook failed; ``cell`` counts code cells from 1, as Jupyter's ``[k]`` does."""
+
+    cell: int
+    of: int
+    line: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Execution:
+    """An executed notebook with its costs: seconds of wall-clock time, peak memory in MB (10^6 bytes)."""
+
+    node: NotebookNode
+    seconds: float
+    peak_mb: int
+    failure: Failure | None
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """What `metrics.record` left in the outputs, in order; the same name later replaces."""
+        found = {}
+        for output in outputs(self.node):
+            result = output.get("data", {}).get(RESULT)
+            if result:
+                found[result["name"]] = dict(result)
+        return list(found.values())
+
+
+def outputs(node: NotebookNode) -> Iterator[NotebookNode]:
+    """Yield the outputs of all cells in order."""
+    for cell in node.cells:
+        yield from cell.get("outputs", [])
+
+
+class _ThisPython(KernelSpecManager):
+    """Answers every kernel name with the Python that runs this, whatever `python3` kernels are installed."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
+        return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
+
+
+class _Memory(threading.Thread):
+    """Polls the memory of a process and its children until told to stop."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._process, self._ended, self.peak = psutil.Process(pid), threading.Event(), 0
+
+    def run(self) -> None:
+        while True:
+            try:
+                family = [self._process, *self._process.children(recursive=True)]
+                self.peak = max(self.peak, sum(_resident(process) for process in family))
+            except psutil.Error:
+                return
+            if self._ended.wait(0.25):
+                return
+
+    def stop(self) -> int:
+        """Poll a last time and return the peak in MB."""
+        self._ended.set()
+        self.join()
+        return round(self.peak / 1e6)
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+def environment(run_folder: Path | None, hub: bool) -> dict[str, str]:
+    """Return the environment for a kernel: without the Hub unless allowed, and telling nobody anything."""
+    env = {**os.environ, **_QUIET, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    for name in ("SMOL_RUN", "SMOL_HUB", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        env.pop(name, None)
+    env |= {"SMOL_HUB": "1"} if hub else {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    return env | ({"SMOL_RUN": str(run_folder)} if run_folder else {})
+
+
+def hub_wanted(flag: bool) -> bool:
+    """Say whether the Hub is allowed: by ``--hub`` or by ``SMOL_HUB=1``."""
+    return flag or hub_allowed()
+
+
+def inject(node: NotebookNode, values: dict[str, Any]) -> NotebookNode:
+    """Put the values into a cell of their own after the cell tagged ``parameters``; return the same
+    notebook."""
+    if values:
+        source = "\n".join(
+            ["# Given on the command line:", *(f"{name} = {value!r}" for name, value in values.items())]
+        )
+        place = next(index for index, cell in enumerate(node.cells) if "parameters" in tags(cell)) + 1
+        node.cells.insert(
+            place, nbformat.v4.new_code_cell(source, metadata={"tags": ["injected-parameters"]})
+        )
+    return node
+
+
+async def _settle() -> None:
+    """Cancel what is still awaited, lest it goes on while the loop is used once more to end the kernel."""
+    pending = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in pending:
+        task.cancel()
+    # Their errors are gathered only so that nobody prints them.
+    await asyncio.gather(*pending, return_exceptions=True)
+
+
+@contextmanager
+def _kernel(node: NotebookNode, folder: Path, env: dict[str, str]) -> Iterator[NotebookClient]:
+    """A client whose kernel is gone at the end, whatever happened."""
+    logging.getLogger("traitlets").setLevel(logging.CRITICAL)
+    manager = AsyncKernelManager(kernel_spec_manager=_ThisPython())
+    client = NotebookClient(node, km=manager, shutdown_kernel="immediate", allow_errors=False)
+    try:
+        with client.setup_kernel(cleanup_kc=True, cwd=str(folder), env=env):
+            try:
+                yield client
+            except KeyboardInterrupt:
+                run_sync(_settle)()
+                raise
+    except KeyboardInterrupt:
+        # It came while the kernel was starting: the client has not begun to look after it.
+        run_sync(_settle)()
+        if manager.has_kernel:
+            run_sync(manager.shutdown_kernel)(now=True)
+        raise
+    except RuntimeError as error:
+        if "Kernel" not in str(error):
+            raise
+        raise CourseError(
+            f"{sys.executable} starts no notebook kernel: run `uv sync` and try again."
+        ) from error
+
+
+def _failing_line(cell: NotebookNode, traceback: list[str]) -> str:
+    """The line of the cell that failed, found in IPython's traceback; its first line if there is none."""
+    lines = cell.source.splitlines() or [""]
+    plain = _COLOUR.sub("", "\n".join(traceback))
+    found = re.search(rf"Cell In\[{cell.execution_count}\], line (\d+)", plain)
+    return lines[min(int(found[1]), len(lines)) - 1 if found else 0].strip()
+
+
+def _failure(cell: NotebookNode, k: int, n: int, error: Exception) -> Failure:
+    if isinstance(error, DeadKernelError):
+        return Failure(
+            k, n, _failing_line(cell, []), "its process was killed, most often because memory ran out"
+        )
+    raised = next(output for output in cell.outputs if output.output_type == "error")
+    message = _COLOUR.sub("", f"{raised.ename}: {raised.evalue}".strip())
+    return Failure(k, n, _failing_line(cell, raised.traceback), message)
+
+
+def execute(
+    node: NotebookNode,
+    folder: Path,
+    env: dict[str, str],
+    on_cell: Callable[[int], None] = lambda k: None,
+    keep_going: bool = False,
+) -> Execution:
+    """Execute a notebook's code cells in ``folder`` with the environment, filling in the outputs of ``node``.
+
+    ``on_cell`` is called with the number of each code cell, from 1, before it runs. A failing cell ends it,
+    unless ``keep_going``. Raises CourseError if no kernel starts; KeyboardInterrupt passes through, with the
+    kernel ended.
+    """
+    code = [
+        (index, cell)
+        for index, cell in enumerate(node.cells)
+        if cell.cell_type == "code" and cell.source.strip()
+    ]
+    started, failure = time.monotonic(), None
+    with _kernel(node, folder, env) as client:
+        memory = _Memory(client.km.provisioner.pid)
+        memory.start()
+        try:
+            for k, (index, cell) in enumerate(code, start=1):
+                on_cell(k)
+                try:
+                    client.execute_cell(cell, index)
+                except (CellExecutionError, DeadKernelError) as error:
+                    failure = failure or _failure(cell, k, len(code), error)
+                    if not keep_going or isinstance(error, DeadKernelError):
+                        break
+        finally:
+            peak = memory.stop()
+    return Execution(node, time.monotonic() - started, peak, failure)

@@ -1,0 +1,188 @@
+"""``smol run``: execute notebooks into a run folder, resume after an interruption, and report.
+
+A run folder, ``runs/<time>-<targets>/``, holds the executed notebooks, what the notebooks save,
+``state.json`` (what was asked for and what is done) and ``report.html``. It never touches a learner's
+notebook.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from smol_course.errors import CourseError
+from smol_course.runner import show
+from smol_course.runner.clean import strip_residue
+from smol_course.runner.kernel import environment, hub_wanted, inject
+from smol_course.runner.report import write_report
+from smol_course.runner.sources import Notebook, notebooks, settings_for, sources_sha256, write_text
+from smol_course.settings import repository
+
+INTERRUPTED = 130
+
+
+def new_folder(label: str) -> Path:
+    """Make and return a new run folder, ``runs/<time>-<label>``. Raises CourseError if that is not
+    possible."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+        folder = repository() / "runs" / f"{stamp}-{label}{suffix}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise CourseError(
+                f"{folder.parent} cannot be written ({error.strerror}): free space or mend it."
+            ) from error
+        return folder
+    raise CourseError("There are too many runs at once: wait a second and try again.")
+
+
+def label(targets: list[str]) -> str:
+    """Return the part of a run folder's name that says what was asked for."""
+    names = (
+        [notebook.name for notebook in notebooks(targets)]
+        if len(targets) == 1 and "." in targets[0]
+        else targets
+    )
+    return "+".join(name.strip("/").replace("/", "-").replace("\\", "-") for name in names)[:60] or "all"
+
+
+def _held(folder: Path) -> FileLock | None:
+    """The run folder's lock, taken; None if another process is at work in it."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
+
+
+def _unfinished(request: dict[str, Any]) -> tuple[Path, dict[str, Any], FileLock] | None:
+    """The newest run of the same request that is not finished and that nobody is at work in."""
+    for path in sorted((repository() / "runs").glob("*/state.json"), reverse=True):
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            same = state["request"] == request and not state["finished"]
+        except (ValueError, KeyError, TypeError, OSError):
+            continue
+        if same and (lock := _held(path.parent)):
+            return path.parent, state, lock
+    return None
+
+
+@contextmanager
+def _run_folder(
+    targets: list[str], request: dict[str, Any], fresh: bool
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folder and state to go on with, or new ones; locked meanwhile."""
+    found = None if fresh else _unfinished(request)
+    if found:
+        folder, state, lock = found
+    else:
+        folder = new_folder(label(targets))
+        state, lock = {"request": request, "finished": False, "notebooks": {}}, FileLock(folder / ".lock")
+        lock.acquire()
+    try:
+        yield folder, state
+    finally:
+        lock.release()
+
+
+def _done_before(chosen: list[Notebook], state: dict[str, Any]) -> list[str]:
+    """The names of the notebooks that ran without failing and whose sources are still the same."""
+    return [
+        notebook.name
+        for notebook in chosen
+        if (entry := state["notebooks"].get(notebook.name))
+        and entry["status"] == "done"
+        and entry["sources_sha256"] == sources_sha256(notebook)
+    ]
+
+
+def _run_one(
+    notebook: Notebook, title: str, values: dict[str, Any], hub: bool, folder: Path, console: Console
+) -> tuple[dict[str, Any], bool]:
+    """Execute one notebook into the folder; return its entry for the state, and whether all went well."""
+    sources = sources_sha256(notebook)
+    node = inject(notebook.read(), values)
+    executed = folder / f"{notebook.name.replace('/', '-')}.ipynb"
+    try:
+        done = show.execute_watched(console, title, node, notebook.source.parent, environment(folder, hub))
+    finally:
+        # Also after an interruption: as far as it got.
+        write_text(executed, nbformat.writes(strip_residue(node)))
+    entry = {
+        "sources_sha256": sources,
+        "seconds": round(done.seconds, 1),
+        "peak_mb": done.peak_mb,
+        "status": "failed" if done.failure else "done",
+        "results": done.results,
+        "executed": executed.name,
+    }
+    if done.failure:
+        show.show_failure(console, notebook.name, done.failure, executed)
+    return entry, done.failure is None
+
+
+def run(targets: list[str], given: list[str], hub: bool, fresh: bool, console: Console) -> int:
+    """Run the notebooks that the targets name and return the exit status: 0, 1 if one failed, 130 if
+    interrupted.
+
+    ``given`` are the ``name=value`` texts of ``--set``; ``fresh`` does not resume. Raises CourseError for an
+    unknown target or parameter, before anything runs.
+    """
+    chosen = notebooks(targets)
+    values, hub = settings_for(chosen, given), hub_wanted(hub)
+    request = json.loads(json.dumps({"parameters": values, "hub": hub}))
+    with _run_folder(targets, request, fresh) as (folder, state):
+        before = _done_before(chosen, state)
+        if before:
+            again = "the same command with --fresh runs them again"
+            show.say(console, f"Going on in {folder.name}: {', '.join(before)} done already ({again}).")
+        for number, notebook in enumerate(chosen, start=1):
+            if notebook.name in before:
+                continue
+            _save(folder, state)
+            title = f"{number}/{len(chosen)} {notebook.name}"
+            try:
+                entry, well = _run_one(notebook, title, values[notebook.name], hub, folder, console)
+            except KeyboardInterrupt:
+                kept = sum(entry["status"] == "done" for entry in state["notebooks"].values())
+                show.say(
+                    console,
+                    f"Stopped in {notebook.name}; {kept} of {len(chosen)} notebooks are done and kept.",
+                )
+                show.say(
+                    console, f"The same command{', without --fresh,' if fresh else ''} goes on from here."
+                )
+                return INTERRUPTED
+            state["notebooks"][notebook.name] = entry
+            _save(folder, state)
+            if not well:
+                return 1
+        state["finished"] = True
+        state["notebooks"] = {notebook.name: state["notebooks"][notebook.name] for notebook in chosen}
+        _save(folder, state)
+        _conclude(folder, chosen, state, console)
+    return 0
+
+
+def _save(folder: Path, state: dict[str, Any]) -> None:
+    write_text(folder / "state.json", json.dumps(state, indent=1, ensure_ascii=False) + "\n")
+
+
+def _conclude(folder: Path, chosen: list[Notebook], state: dict[str, Any], console: Console) -> None:
+    results = {name: entry["results"] for name, entry in state["notebooks"].items()}
+    show.show_table(console, "Costs", show.COSTS, show.cost_rows(state["notebooks"]))
+    show.show_table(console, "Other results", show.OTHERS, show.other_results(results))
+    show.show_table(console, "Before and after", show.BEFORE_AFTER, show.before_after(results))
+    title = f"smol-course: {', '.join(notebook.name for notebook in chosen)}"
+    show.say(console, f"Report: {write_report(folder, title, chosen, state)}")

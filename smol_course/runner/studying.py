@@ -1,0 +1,163 @@
+"""``smol study``: the seeds, sweeps and controls behind a notebook's figures, each in a process of its own.
+
+``N_module/studies/<topic>.py`` defines ``RUNS: dict[str, dict]``: for each run's name its ``parameters``
+and, where the run must fail, ``fails``: a piece of the message. The results go into the JSON file beside it
+after every run, so that an interrupted study goes on where it stopped.
+"""
+
+import json
+import runpy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from rich.console import Console
+
+from smol_course.errors import CourseError
+from smol_course.runner import building, show
+from smol_course.runner.clean import strip_residue
+from smol_course.runner.kernel import environment, hub_wanted, inject
+from smol_course.runner.running import INTERRUPTED, new_folder
+from smol_course.runner.sources import (
+    Notebook,
+    fit,
+    notebooks,
+    parameters,
+    requirements_sha256,
+    study_node,
+    study_sha256,
+    write_text,
+)
+
+
+def _runs(notebook: Notebook, only: str | None) -> dict[str, dict[str, Any]]:
+    """The runs that the study defines, checked against the notebook's parameters."""
+    if not notebook.study.is_file():
+        raise CourseError(
+            f"{notebook.name} has no study: {notebook.study.name} is not in {notebook.study.parent.name}/."
+        )
+    runs = runpy.run_path(str(notebook.study)).get("RUNS", {})
+    defaults = parameters(notebook.read(), notebook.name)
+    for name, run in runs.items():
+        for key, value in run["parameters"].items():
+            if key not in defaults:
+                known = ", ".join(defaults) or "none"
+                raise CourseError(
+                    f"Run {name!r} sets {key!r}, which is no parameter of {notebook.name}; it has: {known}."
+                )
+            run["parameters"][key] = fit(key, value, defaults[key])
+    if only is not None and only not in runs:
+        raise CourseError(f"The study of {notebook.name} has no run {only!r}; it has: {', '.join(runs)}.")
+    return runs
+
+
+def _surprise(run: dict[str, Any], failed: str | None) -> str | None:
+    """What is wrong with the way a run ended, or None if it ended as expected."""
+    expected = run.get("fails")
+    if expected is None:
+        return f"failed with: {failed}" if failed else None
+    if failed is None:
+        return f"should have failed with {expected!r} and did not"
+    return None if expected in failed else f"should have failed with {expected!r} and failed with: {failed}"
+
+
+def _recorded(notebook: Notebook, sources: str) -> dict[str, Any]:
+    """The results so far, or empty ones if the sources changed since."""
+    try:
+        recorded = json.loads(notebook.study_results.read_text(encoding="utf-8"))
+        if recorded["sources_sha256"] == sources:
+            return recorded["runs"]
+    except (OSError, ValueError, KeyError):
+        pass
+    return {}
+
+
+def study(target: str, only: str | None, hub: bool, console: Console) -> int:
+    """Run the study of one notebook and return the exit status: 0, 1 if a run ended unexpectedly, 130 if
+    interrupted.
+
+    ``only`` runs one run. Runs done already with the same sources and parameters are skipped. Raises
+    CourseError for an unknown target, run or parameter.
+    """
+    chosen = notebooks([target])
+    if len(chosen) != 1:
+        raise CourseError(
+            f"A study belongs to one notebook: choose one of {', '.join(n.name for n in chosen)}."
+        )
+    (notebook,) = chosen
+    runs, sources = _runs(notebook, only), study_sha256(notebook)
+    wanted = [only] if only else list(runs)
+    done = {name: entry for name, entry in _recorded(notebook, sources).items() if name in runs}
+    before = [name for name in wanted if _is_done(runs[name], done.get(name))]
+    if before:
+        show.say(console, f"Done already with these sources: {', '.join(before)}.")
+    folder, surprises = new_folder(f"study-{notebook.topic}"), {}
+    for name in wanted:
+        if name in before:
+            continue
+        title = f"{wanted.index(name) + 1}/{len(wanted)} {name}"
+        try:
+            done[name] = _one_run(notebook, runs[name], title, folder / name, hub_wanted(hub), console)
+        except KeyboardInterrupt:
+            show.say(
+                console,
+                f"Stopped in {name}; {len(done)} of {len(runs)} runs are kept. The same command goes on.",
+            )
+            return INTERRUPTED
+        _save(notebook, sources, {known: done[known] for known in runs if known in done})
+        surprise = _surprise(runs[name], done[name]["failed"])
+        if surprise:
+            surprises[name] = surprise
+            show.say(console, f"{name} {surprise}")
+    return _conclude(notebook, done, surprises, folder, console)
+
+
+def _is_done(run: dict[str, Any], entry: dict[str, Any] | None) -> bool:
+    same = entry is not None and entry["parameters"] == json.loads(json.dumps(run["parameters"]))
+    return same and _surprise(run, entry["failed"]) is None
+
+
+def _one_run(
+    notebook: Notebook, run: dict[str, Any], title: str, folder: Path, hub: bool, console: Console
+) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    node = inject(study_node(notebook), run["parameters"])
+    done = show.execute_watched(console, title, node, notebook.source.parent, environment(folder, hub))
+    failed = done.failure.message if done.failure else None
+    if _surprise(run, failed):
+        write_text(folder.parent / f"{folder.name}.ipynb", nbformat.writes(strip_residue(node)))
+    # A trained model is half a gigabyte: a study keeps numbers only.
+    shutil.rmtree(folder, ignore_errors=True)
+    return {
+        "parameters": run["parameters"],
+        "results": done.results,
+        "seconds": round(done.seconds, 1),
+        "peak_mb": done.peak_mb,
+        "failed": failed,
+    }
+
+
+def _save(notebook: Notebook, sources: str, runs: dict[str, Any]) -> None:
+    study = {
+        "sources_sha256": sources,
+        "requirements_sha256": requirements_sha256(notebook.root),
+        "machine": building.machine(),
+        "runs": runs,
+    }
+    write_text(notebook.study_results, json.dumps(study, indent=1, ensure_ascii=False) + "\n")
+
+
+def _conclude(
+    notebook: Notebook, done: dict[str, Any], surprises: dict[str, str], folder: Path, console: Console
+) -> int:
+    results = {name: entry["results"] for name, entry in done.items()}
+    show.show_table(console, "Other results", ("run", *show.OTHERS[1:]), show.other_results(results))
+    show.show_table(console, "Before and after", ("run", *show.BEFORE_AFTER[1:]), show.before_after(results))
+    show.say(console, f"Results: {notebook.study_results}")
+    if not surprises:
+        shutil.rmtree(folder, ignore_errors=True)
+        return 0
+    for name, surprise in surprises.items():
+        show.say(console, f"{name} {surprise}: {folder / name}.ipynb")
+    return 1

@@ -1,0 +1,249 @@
+"""The contracts of the house: notebooks, texts and the package's layers, read from the files and not run."""
+
+import ast
+import copy
+import json
+import re
+import runpy
+import statistics
+import subprocess
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import typer
+from nbformat import NotebookNode
+
+from smol_course import cli, runner
+from smol_course.exercises import LEVELS, all_exercises
+from smol_course.runner import clean, sources
+from smol_course.runner.sources import Notebook, cells_sha256, tags
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = runner.notebooks() if any(ROOT.glob("[1-8]_*/notebooks/*.py")) else []
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "[1-8]_*/*.md", "docs/**/*.md", ".github/*.md")
+    for page in ROOT.glob(pattern)
+)
+MODULES = sorted((ROOT / "smol_course").rglob("*.py"))
+ADDRESS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"][
+    "Repository"
+]
+# A place on somebody's machine; the course's own tests may plant one to see it refused.
+MACHINE = re.compile(r"(?<![\w.])(?:/home/\w+|/Users/\w+|/[r]oot|[A-Z]:\\+Users)[/\\]")
+REGISTRY = re.compile(r"\bpypi\.org|pythonhosted\.org|https?://\S+/simple\b")
+GENERATED = re.compile(r"(<!--smol:[^>]*-->).*?(<!--/smol-->)", re.DOTALL)
+
+every_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+def built(notebook: Notebook) -> NotebookNode:
+    """The notebook with its outputs. Fails if there is none."""
+    assert notebook.ipynb.is_file(), f"run `smol build {notebook.name}`"
+    return nbformat.read(notebook.ipynb, as_version=4)
+
+
+def lines(source: str) -> int:
+    """How many lines of a cell are not blank."""
+    return sum(bool(line.strip()) for line in source.splitlines())
+
+
+@cache
+def tracked() -> dict[str, str]:
+    """Every text file that is in git or would be added, by its path; of notebooks all texts but pictures."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("this is no git checkout, so what is in git cannot be told")
+    found = {}
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        data = (ROOT / name).read_bytes() if (ROOT / name).is_file() else b"\0"
+        if b"\0" not in data[:8000]:
+            text = data.decode("utf-8")
+            found[name] = "\n".join(clean._texts(json.loads(text))) if name.endswith(".ipynb") else text
+    return found
+
+
+# --- Notebooks ----------------------------------------------------------------------------------------------
+
+
+@every_notebook
+def test_notebook_is_its_source(notebook: Notebook) -> None:
+    source = jupytext.read(notebook.source, fmt="py:percent")
+    assert cells_sha256(built(notebook).cells) == cells_sha256(source.cells), f"smol build {notebook.name}"
+
+
+@every_notebook
+def test_cells_are_short(notebook: Notebook) -> None:
+    cells = notebook.read().cells
+    long = [cell.source.splitlines()[0] for cell in cells if lines(cell.source) > 20]
+    assert not long, "cells of more than 20 lines begin so"
+    assert statistics.median(lines(cell.source) for cell in cells if cell.cell_type == "code") <= 8
+
+
+@every_notebook
+def test_cells_have_their_tags(notebook: Notebook) -> None:
+    cells = notebook.read().cells
+    count = {
+        tag: sum(tag in tags(cell) for cell in cells) for tag in ("parameters", "setup", "exercise", "check")
+    }
+    assert count["parameters"] == 1
+    assert count["setup"] and count["exercise"] and count["check"] >= 2
+    assert sources.parameters(notebook.read(), notebook.name)
+
+
+@every_notebook
+def test_outputs_are_of_these_sources(notebook: Notebook) -> None:
+    recorded = built(notebook).metadata.smol
+    needed = {"sources_sha256", "requirements_sha256", "seconds", "peak_mb", "machine", "results"}
+    assert needed <= set(recorded)
+    assert runner.stale(notebook) is None
+
+
+@every_notebook
+def test_outputs_are_fit_for_git(notebook: Notebook) -> None:
+    node = built(notebook)
+    assert notebook.ipynb.stat().st_size < 400_000
+    assert clean.unfit(node, ROOT) is None
+    assert clean.strip_residue(copy.deepcopy(node)) == node, "progress bars or widgets are left"
+    assert not [text for text in clean._texts(node) if MACHINE.search(text)]
+
+
+@every_notebook
+def test_topic_is_complete(notebook: Notebook) -> None:
+    for place in (
+        notebook.module / f"{notebook.topic}.md",
+        notebook.module / "solutions" / f"{notebook.topic}.py",
+        ROOT / "smol_course" / "exercises" / f"{notebook.topic}.py",
+    ):
+        assert place.is_file(), place.relative_to(ROOT)
+    levels = {exercise.level for exercise in all_exercises() if exercise.id.split("/")[0] == notebook.topic}
+    assert {LEVELS["turtle"], LEVELS["dog"]} <= levels
+
+
+@every_notebook
+def test_colab_cell_installs_this_project(notebook: Notebook) -> None:
+    for cell in notebook.read().cells:
+        installs = re.findall(r"git\+(https://[^\s\"'@#]+)|git clone\b[^\n]*?(https://\S+)", cell.source)
+        assert all((one or two).removesuffix(".git") == ADDRESS for one, two in installs)
+        assert installs or ADDRESS not in cell.source, "the address stands in the Colab cell only"
+
+
+# --- Texts --------------------------------------------------------------------------------------------------
+
+
+@every_page
+def test_relative_links_exist(page: Path) -> None:
+    text = re.sub(r"^(```|~~~).*?^\1", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"`[^`\n]*`", "", text)
+    links = re.findall(r"\]\(<?([^)\s>]+)", text) + re.findall(r"(?:src|href|srcset)=\"([^\"]+)\"", text)
+    places = [link.partition("#")[0] for link in links if not re.match(r"[a-z]+:", link)]
+    assert not [place for place in places if place and not (page.parent / place).exists()]
+
+
+@every_page
+def test_smol_commands_are_understood(page: Path) -> None:
+    command = typer.main.get_command(cli.app)
+    for words in smol_commands(page.read_text(encoding="utf-8")):
+        if not words or words == ["--help"]:
+            continue
+        assert words[0] in command.commands, f"smol {' '.join(words)}"
+        context = command.commands[words[0]].make_context(words[0], words[1:])
+        targets = context.params.get("targets") or [
+            context.params.get("target") or context.params.get("notebook")
+        ]
+        # A path is the learner's own notebook; the others must be known.
+        assert not NOTEBOOKS or runner.notebooks([t for t in targets if t and not t.endswith(".ipynb")])
+
+
+def smol_commands(text: str) -> list[list[str]]:
+    """The arguments of each ``smol`` command line in a text's code blocks."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE) + re.findall(
+        r"<pre>(.*?)</pre>", text, re.DOTALL
+    )
+    found = [
+        re.match(r"\s*(?:\w+=\S+ )*(?:uv run (?:--\S+ )*)?smol\b(.*)", line)
+        for line in "\n".join(blocks).splitlines()
+    ]
+    return [match[1].partition(" #")[0].split() for match in found if match]
+
+
+def test_smol_commands_are_found() -> None:
+    text = "```bash\nuv run smol run 1   # it runs\nSMOL_HUB=1 smol doctor\nsmolder\n```\nsmol run 2\n"
+    assert smol_commands(text) == [["run", "1"], ["doctor"]]
+    assert ["run", "1"] in smol_commands((ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+def test_generated_text_is_fresh() -> None:
+    assert runner.refresh_text(write=False) == [], "run `smol build --text-only`"
+
+
+# --- The package --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_public_functions_say_what_they_do(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    public = [node for node in tree.body if isinstance(node, kinds) and node.name[0] != "_"]
+    for owner in [node for node in public if isinstance(node, ast.ClassDef)]:
+        public += [node for node in owner.body if isinstance(node, kinds) and node.name[0] != "_"]
+    assert not [node.name for node in public if not ast.get_docstring(node)]
+    functions = [node for node in ast.walk(tree) if isinstance(node, kinds[:2])]
+    assert not [f.name for f in functions if f.end_lineno - f.lineno >= 60], "longer than 60 lines"
+
+
+def imported(path: Path) -> set[str]:
+    """The parts of smol_course that a file imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = path.relative_to(ROOT).parts[: -node.level]
+            names |= {".".join([*package, *filter(None, [node.module]), alias.name]) for alias in node.names}
+    return {name.split(".")[1] for name in names if name.startswith("smol_course.")}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_layers_point_one_way(path: Path) -> None:
+    floor = {"exercises", "models", "data", "hardware", "metrics"}
+    below = {"errors": 0, "settings": 1, "runner": 3, "cli": 4} | dict.fromkeys(floor, 2)
+    part = path.relative_to(ROOT / "smol_course").with_suffix("").parts[0]
+    for other in imported(path) - {part}:
+        assert below.get(other, 0) < below.get(part, 0), f"{part} imports {other}"
+
+
+def test_no_machine_or_registry_in_git() -> None:
+    for name, text in tracked().items():
+        assert name.startswith("tests/") or not MACHINE.search(text), name
+        assert str(ROOT) not in text, name
+        assert name == "tests/test_contracts.py" or not REGISTRY.search(text), name
+
+
+def test_the_address_stands_in_one_place() -> None:
+    project = ADDRESS.split("//")[1]
+    allowed = {
+        "pyproject.toml",
+        *(path.relative_to(ROOT).as_posix() for n in NOTEBOOKS for path in (n.source, n.ipynb)),
+    }
+    found = {name for name, text in tracked().items() if project in GENERATED.sub(r"\1\2", text)}
+    assert found <= allowed
+
+
+def test_the_readme_picture_shows_the_recorded_numbers():
+    module = runpy.run_path(str(ROOT / "docs" / "images" / "result.py"))
+    assert (ROOT / "docs" / "images" / "result.svg").read_text(encoding="utf-8") == module["svg"](), (
+        "docs/images/result.svg is stale: uv run python docs/images/result.py"
+    )

