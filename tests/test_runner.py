@@ -463,6 +463,21 @@ def test_stale_text_is_found_and_wrong_marks_named(built, smol):
         assert done.status == 2 and reason in done.err and "README.md" in done.err
 
 
+def test_text_quotes_the_runs_of_a_study(built):
+    page, mark = built.module / "README.md", "<!--smol:value 1/residue {} %ci-->{}<!--/smol-->"
+    page.write_text(mark.format("seed_1:after_accuracy", "old"))
+    runner.refresh_text(write=True)
+    assert page.read_text() == mark.format("seed_1:after_accuracy", "not measured yet")
+    result = {"name": "after_accuracy", "value": 0.5, "low": 0.4, "high": 0.6, "n": 100}
+    built.notebook.study_results.parent.mkdir(exist_ok=True)
+    built.notebook.study_results.write_text(json.dumps({"runs": {"seed_1": {"results": [result]}}}))
+    runner.refresh_text(write=True)
+    assert page.read_text() == mark.format("seed_1:after_accuracy", "50 % (40 to 60, n = 100)")
+    page.write_text(mark.format("seed_9:after_accuracy", ""))
+    with pytest.raises(CourseError, match="has no run 'seed_9'; it has: seed_1"):
+        runner.refresh_text(write=True)
+
+
 def test_build_refuses_an_edited_notebook(built, smol):
     def edit(source: str) -> bytes:
         node = nbformat.read(built.notebook.ipynb, as_version=4)

@@ -105,6 +105,9 @@ begun = messages + [{"role": "assistant", "content": "Dinner is"}]
 forced = tokenizer.apply_chat_template(begun, tokenize=False, continue_final_message=True)
 print("...", repr(asked[-40:]), "\n...", repr(forced[-40:]))
 
+# %% [markdown]
+# Let the model go on with both. The shorter answer of the two is filled up with end markers, so do not count those.
+
 # %%
 model = AutoModelForCausalLM.from_pretrained(
     model_path, dtype="bfloat16" if here.bf16 else "float32", attn_implementation=here.attention).eval()
@@ -130,7 +133,8 @@ print("end:", tokenizer.eos_token, "| padding:", tokenizer.pad_token)
 
 # %% [markdown]
 # That is a trap in training. Somebody who hides every padding token from the loss by its *value* hides the end of the
-# answer too, and the model never learns to stop. Hide by *position* instead:
+# answer too, and the model never learns to stop. Hide by *position* instead. (The three turns below are a system's, a
+# user's and an assistant's. We hide only padding here; training hides the first two turns as well.)
 
 # %%
 row = tokenizer.apply_chat_template(begun[:3], return_dict=True)["input_ids"]
@@ -234,7 +238,8 @@ print("✅ both intervals exclude zero")
 # ## A template for tools
 #
 # SmolLM2's template has no place for tools: functions that a model may ask to have called. A template is only a program, so we
-# write one. It lists the tools in the system turn.
+# write one. It lists the tools in the system turn. `{% … %}` is an instruction, `{{ … }}` a value to write, and a `-` beside
+# `%` swallows the white space there.
 
 # %%
 tool_template = """{%- for message in messages %}<|im_start|>{{ message.role }}
@@ -279,9 +284,9 @@ else:
 # %% [markdown]
 # ## What to believe
 #
-# One model, one instruction, a few dozen messages, all from this course. The order of the bad templates may change with the
-# instruction; that the right one comes first is what you can take along. The loss says how likely the right answer is, not
-# whether the model would say it: this model, untrained, gets hardly one event right under any template.
+# One model, two instructions (one for stopping, one for the loss), a few dozen messages, all from this course. The claim is
+# only about the right template against none; two bars whose intervals overlap are not told apart. The loss says how likely
+# the right answer is, not whether the model would say it: how often it does is measured in the next notebook.
 #
 # ## Exercises
 #
@@ -304,8 +309,19 @@ check("chat_templates/turtle", chatml)
 #
 # **Goal:** a Jinja template for conversations in which a tool answers. **Input:** `messages`, with the roles system, user, assistant and
 # `tool`, and `add_generation_prompt`. **Output:** the template, as a string. A `tool` message becomes a *user* turn, because the
-# model knows no other role, and its content stands between `<tool_response>` and `</tool_response>`, each on a line of its own.
-# All else is ChatML; no system message is invented. **Judged by:** rendering it.
+# model knows no other role. Its content stands between two tags, each on a line of its own. For the single message
+# `{"role": "tool", "content": "9:00"}` the text is exactly
+#
+# ```text
+# <|im_start|>user
+# <tool_response>
+# 9:00
+# </tool_response><|im_end|>
+# ```
+#
+# with a line break at the end. All else is ChatML; no system message is invented. What you need of Jinja: `{% for message in
+# messages %}` … `{% endfor %}`, `{% if … %}` … `{% else %}` … `{% endif %}`, and `{{ message.content }}`. A line break right
+# behind `%}` does not count. **Judged by:** rendering it. Hints: `hint("chat_templates/dog")`.
 
 # %% tags=["exercise"]
 result_template = """"""

@@ -5,6 +5,7 @@ A place is marked ``<!--smol:WHAT ARGUMENTS-->...<!--/smol-->``; everything betw
 notebooks' metadata, which is the only source of a number in any text.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -26,6 +27,16 @@ def _metadata(notebook: Notebook) -> dict[str, Any]:
     if not notebook.ipynb.is_file():
         return {}
     return nbformat.read(notebook.ipynb, as_version=4).metadata.get("smol", {})
+
+
+def _study_run(notebook: Notebook, run: str) -> dict[str, Any]:
+    """What a run of the notebook's study left, or nothing if the study has no results yet."""
+    if not notebook.study_results.is_file():
+        return {}
+    runs = json.loads(notebook.study_results.read_text(encoding="utf-8"))["runs"]
+    if run not in runs:
+        raise CourseError(f"the study of {notebook.name} has no run {run!r}; it has: {', '.join(runs)}.")
+    return runs[run]
 
 
 def _link(target: Path, page: Path) -> str:
@@ -76,9 +87,13 @@ def _percent(share: float) -> str:
 
 
 def _value(page: Path, name: str, number: str, form: str) -> str:
-    """A recorded number in one of the forms ``%``, ``%ci``, ``x`` or a format spec such as ``.2f``."""
+    """A recorded number in one of the forms ``%``, ``%ci``, ``x`` or a format spec such as ``.2f``.
+
+    ``number`` is what the notebook recorded, or ``run:number`` for a run of its study.
+    """
     (notebook,) = notebooks([name])
-    built = _metadata(notebook)
+    run, _, number = number.rpartition(":")
+    built = _study_run(notebook, run) if run else _metadata(notebook)
     if not built:
         return NOT_YET
     found = {record["name"]: record for record in built.get("results", [])}
