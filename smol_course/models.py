@@ -292,7 +292,7 @@ def answer(
     tokenizer: "PreTrainedTokenizerBase",
     conversations: list[list[dict[str, str]]],
     max_new_tokens: int = 64,
-    batch_size: int = 64,
+    batch_size: int = 32,
     bf16: bool = False,
     show: bool = True,
 ) -> list[str]:
