@@ -189,8 +189,9 @@ def _keep_memory() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    # M_MMAP_THRESHOLD: buffers below it come from the heap. Older glibc takes 32 MiB at most.
-    kept = mallopt(-3, 1 << 30) or mallopt(-3, 32 << 20)
+    # M_MMAP_THRESHOLD: buffers below 32 MiB, nearly all, come from the heap. The few as large as the embedding do
+    # not: kept there, they leave holes, and a run of varied batches took a gigabyte more at the same speed.
+    kept = mallopt(-3, 32 << 20)
     # M_TRIM_THRESHOLD: give back only what is free beyond 2 GiB. M_TOP_PAD: grow by 256 MiB at a time.
     return bool(kept and mallopt(-1, (1 << 31) - 1) and mallopt(-2, 256 << 20))
 
