@@ -6,6 +6,7 @@ How they were written and labelled stands beside them, in ``organiser/data/CARD.
 
 import json
 import os
+import random
 import re
 from collections import Counter
 from importlib import resources
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "dev", "test", "hard")
 SYSTEM_PROMPT = "Write the event as JSON: title, day, start, place, people."
+CONFIRM_PROMPT = "Confirm the event in one short sentence."
 CARD = Path(__file__).parent / "organiser" / "data" / "CARD.md"
 _MISSING = {
     "event without a day": "day",
@@ -31,7 +33,11 @@ _MISSING = {
 def _rows(split: str) -> list[dict]:
     if split not in SPLITS:
         raise CourseError(f"There is no split {split!r}: take one of {', '.join(SPLITS)}.")
-    file = resources.files("smol_course").joinpath("organiser", "data", f"{split}.jsonl")
+    return _lines(split)
+
+
+def _lines(name: str) -> list[dict]:
+    file = resources.files("smol_course").joinpath("organiser", "data", f"{name}.jsonl")
     # Not splitlines(): it would also cut a message at a Unicode line separator.
     return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
 
@@ -46,6 +52,40 @@ def events(split: str) -> "Dataset":
 
     rows = _rows(split)
     return Dataset.from_list([row | {"event": json.dumps(row["event"], ensure_ascii=False)} for row in rows])
+
+
+def confirmations(split: str) -> "Dataset":
+    """Return one split ("train" or "dev") of the confirmations: sentences that tell a user which event was noted.
+
+    Columns, all texts: ``id`` (that of the message whose event it is), ``event`` (its JSON), and three confirmations
+    of it: ``plain`` (one short sentence), ``rambling`` and ``flattering``. Each states the event rightly. Raises
+    CourseError for another split.
+    """
+    from datasets import Dataset
+
+    if split not in ("train", "dev"):
+        raise CourseError(f"There are no confirmations for {split!r}: take train or dev.")
+    events_of = {row["id"]: json.dumps(row["event"], ensure_ascii=False) for row in _rows(split)}
+    rows = [row for row in _lines("confirmations") if row["id"] in events_of]
+    return Dataset.from_list([{"id": row["id"], "event": events_of[row["id"]]} | row for row in rows])
+
+
+def conversation(prompt: str, message: str, reply: str) -> dict[str, list[dict[str, str]]]:
+    """Return one training example for TRL: the prompt (instruction and message) and the completion (the reply)."""
+    asked = [{"role": "system", "content": prompt}, {"role": "user", "content": message}]
+    return {"prompt": asked, "completion": [{"role": "assistant", "content": reply}]}
+
+
+def in_like_batches(rows: "Dataset", batch_size: int, seed: int, column: str = "message") -> "Dataset":
+    """Return the rows in another order: each batch of like length, the batches shuffled.
+
+    For a trainer that takes rows in order (``train_sampling_strategy="sequential"``); less is padded then. Module 1's
+    notebook builds it. ``column`` is the text whose length counts.
+    """
+    by_length = sorted(range(len(rows)), key=lambda row: len(rows[row][column]))
+    batches = [by_length[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    random.Random(seed).shuffle(batches)
+    return rows.select([row for batch in batches for row in batch])
 
 
 def card_table() -> str:

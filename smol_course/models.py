@@ -343,8 +343,10 @@ def _bfloat16_copy(model: Any) -> Any:
         # A trainer wraps `forward` on the instance; the copied wrapper would still call the original model.
         module.__dict__.pop("forward", None)
     for weight in twin.parameters():
-        # Not .to(bfloat16): it would also round the rotary frequencies, which loading leaves in float32.
-        weight.data = weight.data.to(torch.bfloat16)
+        # Not .to(bfloat16): it would also round the rotary frequencies, which loading leaves in float32. Whole
+        # numbers are weights packed to 4 or 8 bits, which stay as they are.
+        if weight.is_floating_point():
+            weight.data = weight.data.to(torch.bfloat16)
     return twin
 
 

@@ -1,15 +1,27 @@
 """Proofs about the event messages: their form, their features, and that the test half is not the training half."""
 
+import ast
 import json
+import random
 import re
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from smol_course.data import CARD, SPLITS, SYSTEM_PROMPT, card_table, events
+from smol_course.data import (
+    CARD,
+    SPLITS,
+    SYSTEM_PROMPT,
+    card_table,
+    confirmations,
+    conversation,
+    events,
+    in_like_batches,
+)
 from smol_course.errors import CourseError
-from smol_course.metrics import score_events, title_f1
+from smol_course.metrics import confirmation_faults, score_events, title_f1
+from smol_course.settings import repository
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 # How a message may name each day.
@@ -357,3 +369,46 @@ def test_titles_are_not_alike_enough_to_guess() -> None:
     titles = [row["event"]["title"] for row in TESTING if row["event"]]
     word, _ = Counter(word for title in titles for word in title.lower().split()).most_common(1)[0]
     assert np.mean([title_f1(word, title) >= 0.5 for title in titles]) < 0.05
+
+
+# --- Confirmations, and rows for a trainer ------------------------------------------------------------------
+
+STATEMENT_FAULTS = {"too long", "more than one sentence"}  # of form, and not of what is said
+
+
+@pytest.mark.parametrize(("split", "least"), [("train", 230), ("dev", 25)])
+def test_confirmations_state_their_events(split: str, least: int) -> None:
+    rows = confirmations(split)
+    assert len(rows) >= least and len(set(rows["id"])) == len(rows)
+    for row in rows:
+        assert confirmation_faults(row["plain"], row["event"]) == [], row
+        for kind in ("rambling", "flattering"):
+            assert set(confirmation_faults(row[kind], row["event"])) <= STATEMENT_FAULTS, row[kind]
+        assert len(row["plain"].split()) < min(len(row["rambling"].split()), len(row["flattering"].split()))
+
+
+def test_confirmations_differ() -> None:
+    """They were written one by one: no opening of three words is common."""
+    plain = [*confirmations("train")["plain"], *confirmations("dev")["plain"]]
+    openings = Counter(" ".join(text.split()[:3]).casefold() for text in plain)
+    assert openings.most_common(1)[0][1] <= 0.05 * len(plain)
+    assert len(set(plain)) == len(plain)
+
+
+def test_confirmations_of_no_other_split() -> None:
+    with pytest.raises(CourseError, match="take train or dev"):
+        confirmations("test")
+
+
+def test_module_1_builds_what_the_package_has() -> None:
+    """The notebook writes `conversation` and `in_like_batches` as a lesson: the same rows come out."""
+    root = repository() / "1_instruction_tuning" / "notebooks" / "supervised_fine_tuning.py"
+    space = {"random": random, "SYSTEM_PROMPT": SYSTEM_PROMPT, "batch_size": 4, "seed": 3}
+    for node in ast.parse(root.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name in {"conversation", "in_like_batches"}:
+            exec(compile(ast.Module([node], []), root.name, "exec"), space)
+    rows = events("train").select(range(50))
+    ours = in_like_batches(rows, batch_size=4, seed=3)
+    assert space["in_like_batches"](rows)["id"] == ours["id"] != rows["id"]
+    for row in rows.select(range(3)):
+        assert space["conversation"](row) == conversation(SYSTEM_PROMPT, row["message"], row["event"])

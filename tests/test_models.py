@@ -534,3 +534,14 @@ def test_the_bfloat16_copy_answers_for_itself(tiny: tuple[Any, Any]) -> None:
     assert twin.model.rotary_emb.inv_freq.dtype == torch.float32
     assert torch.equal(twin.model.rotary_emb.inv_freq, frequencies)
     assert {weight.dtype for weight in twin.parameters()} == {torch.bfloat16}
+
+
+def test_the_bfloat16_copy_leaves_packed_weights(tiny: tuple[Any, Any]) -> None:
+    import torch
+
+    model, _ = tiny
+    packed = torch.tensor([1, 255], dtype=torch.uint8)  # as 4-bit layers store theirs
+    model.packed = torch.nn.Parameter(packed, requires_grad=False)
+    twin = models._bfloat16_copy(model)
+    assert torch.equal(twin.packed, packed) and twin.packed.dtype == torch.uint8
+    assert twin.lm_head.weight.dtype == torch.bfloat16
