@@ -133,8 +133,7 @@ def tokenizer() -> Any:
 
 
 def measure(side: str, steps: int) -> dict[str, Any]:
-    """Train one epoch of ``steps`` batches, and return speed, page faults, losses and matmul rate."""
-    import torch
+    """Train one epoch of ``steps`` batches, and return speed, page faults, losses and matmul rates."""
     from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
@@ -306,7 +305,8 @@ def one_line(run: dict[str, Any]) -> str:
     return (
         f"pair {run['pair'] + 1}, {run['side']}: {run['tokens_per_second']:.0f} real tokens/s, "
         f"{run['page_faults_per_step']:,} page faults a step, {100 * run['share_of_bf16_rate']:.0f} % of "
-        f"the bf16 rate ({run['bf16_rate']:.0f} GFLOP/s; {100 * run['share_of_best_rate']:.0f} % of the best), {run['peak_mb']} MB, "
+        f"the bf16 rate ({run['bf16_rate']:.0f} GFLOP/s; {100 * run['share_of_best_rate']:.0f} % of the best), "
+        f"{run['peak_mb']} MB, "
         f"others took {run['cores_taken_by_others']} cores, last loss {run['losses'][-1]:.4f}"
     )
 
