@@ -1,0 +1,287 @@
+"""The exercises of the notebook resources: the bytes of a training run, and a fair accumulation.
+
+The judge of the 🐕 looks at tensors only: it cannot know whether the learner's own trainer is fair.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from smol_course.exercises import Exercise, Mistake, call, expect
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# --- 🐢 Bytes before the first token ------------------------------------------------------------------------
+
+# Parameters, trained parameters, bytes of one number: few trained (where most mistakes differ), 16 bits, all, none.
+_MODELS = ((1_000, 30, 4), (134_515_008, 2_442_240, 2), (134_515_008, 134_515_008, 4), (500, 0, 2))
+
+
+def _bytes(parameters: int, trained: int, each: int) -> int:
+    return each * (parameters + 3 * trained)
+
+
+def _judge_bytes(answer: Any) -> str | None:
+    for parameters, trained, each in _MODELS:
+        value = expect(call(answer, parameters, trained, each), (int, float), "what training_bytes returns")
+        if value != _bytes(parameters, trained, each):
+            return _bytes_mistake(value, parameters, trained, each)
+    return None
+
+
+def _bytes_mistake(value: float, parameters: int, trained: int, each: int) -> str:
+    """Name the mistake that leads to this number."""
+    known = {
+        each * parameters: "Only the weights are counted: gradients and AdamW's moments are missing.",
+        each * 4 * parameters: "Frozen weights have no gradient and no moments: those count trained ones only.",
+        each * 4 * trained: "The frozen weights are missing: they are in memory too, trained or not.",
+        each * 3 * trained: "The weights themselves are missing: only gradients and moments are counted.",
+        each * (parameters + 2 * trained): "Something is counted once too few: AdamW keeps two moments, and "
+        "there is the gradient.",
+        each * (parameters + trained): "AdamW's two moments are missing.",
+        each * (parameters + 4 * trained): "Something is counted twice: the trained weights are among the parameters.",
+        each * (2 * parameters + 2 * trained): "A frozen weight has no gradient.",
+        parameters + 3 * trained: "These are numbers, not bytes: each takes bytes_each.",
+        8 * _bytes(parameters, trained, each): "These are bits: a byte has eight, and bytes are asked for.",
+        4 * (parameters + 3 * trained): "Every number is taken as four bytes: use bytes_each.",
+    }
+    for scale, unit in ((10**6, "MB"), (2**20, "MiB"), (10**9, "GB"), (2**30, "GiB")):
+        if abs(value * scale / _bytes(parameters, trained, each) - 1) < 0.01:
+            return f"This looks like {unit}: give bytes."
+    case = f"For {parameters} parameters, {trained} of them trained, {each} bytes each"
+    return known.get(
+        value,  # type: ignore[call-overload]
+        f"{case}, it should be {_bytes(parameters, trained, each)} bytes, but yours is {value:.12g}.",
+    )
+
+
+_TURTLE = Exercise(
+    id="resources/turtle",
+    level="🐢",
+    goal="Compute the bytes of weights, gradients and AdamW's moments.",
+    minutes=5,
+    judge=_judge_bytes,
+    hints=(
+        "Four things hold numbers: weights, gradients, first moments, second moments. How many numbers has each?",
+        "All weights are in memory. The other three exist for trained weights only.",
+        "So there are `parameters` numbers, and three times `trained` more. Each takes `bytes_each` bytes.",
+    ),
+    wrong=(
+        ("weights only", lambda: lambda n, trained, each: each * n, "Only the weights are counted"),
+        (
+            "moments of frozen weights",
+            lambda: lambda n, trained, each: 4 * each * n if trained < n else each * (n + 3 * trained),
+            "Frozen weights have no gradient and no moments",
+        ),
+        (
+            "no frozen weights",
+            lambda: lambda n, trained, each: each * 4 * trained,
+            "The frozen weights are missing",
+        ),
+        (
+            "no weights",
+            lambda: lambda n, trained, each: each * 3 * trained,
+            "The weights themselves are missing",
+        ),
+        ("one moment", lambda: lambda n, trained, each: each * (n + 2 * trained), "once too few"),
+        ("no moments", lambda: lambda n, trained, each: each * (n + trained), "two moments are missing"),
+        ("weights twice", lambda: lambda n, trained, each: each * (n + 4 * trained), "counted twice"),
+        (
+            "gradients of frozen weights",
+            lambda: lambda n, trained, each: each * (2 * n + 2 * trained) if trained < n else each * 4 * n,
+            "A frozen weight has no gradient",
+        ),
+        ("numbers", lambda: lambda n, trained, each: n + 3 * trained, "numbers, not bytes"),
+        ("bits", lambda: lambda n, trained, each: 8 * each * (n + 3 * trained), "These are bits"),
+        (
+            "four bytes always",
+            lambda: lambda n, trained, each: 4 * (n + 3 * trained),
+            "taken as four bytes",
+        ),
+        (
+            "a dictionary",
+            lambda: lambda n, trained, each: {"weights": n * each},
+            "should be a whole number or a number, but it is a dictionary",
+        ),
+    ),
+)
+
+# --- 🐕 A fair accumulation ---------------------------------------------------------------------------------
+
+# For each case, the scored tokens of each row, by micro-batch; every row has as many positions as _WIDTH says.
+_CASES: tuple[tuple[tuple[tuple[int, ...], ...], tuple[int, ...]], ...] = (
+    (((3, 2), (1, 1)), (4, 4)),
+    (((5,), (1,), (2,)), (5, 4, 4)),
+    (((1, 1), (6, 4), (2, 0)), (2, 7, 3)),
+    (((4, 1), (0, 0), (3, 3)), (5, 2, 4)),  # a micro-batch with nothing to score
+)
+
+
+def _micro_batches(case: int) -> tuple[list["Tensor"], list["Tensor"]]:
+    """Per-token losses (leaves with gradients) and masks, each (rows, tokens), of every micro-batch."""
+    import torch
+
+    made = torch.Generator().manual_seed(case)
+    losses, masks = [], []
+    for rows, width in zip(*_CASES[case], strict=True):
+        values = 0.1 + 3 * torch.rand(len(rows), width, generator=made, dtype=torch.float64)
+        losses.append(values.requires_grad_())
+        # Scored tokens stand at the end of a row, as an answer does.
+        masks.append(torch.tensor([[place >= width - scored for place in range(width)] for scored in rows]))
+    return losses, masks
+
+
+def _judge_accumulation(answer: Any) -> str | None:
+    import torch
+
+    for case in range(len(_CASES)):
+        losses, masks = _micro_batches(case)
+        lent = [mask.clone() for mask in masks]
+        given = _scalars(call(answer, list(losses), list(lent)), len(losses))
+        total = sum(int(mask.sum()) for mask in masks)
+        for value in given:
+            if value.requires_grad:
+                value.backward(retain_graph=True)  # the losses may share what they were computed from
+        got = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in losses]
+        wanted = [mask.double() / total for mask in masks]
+        if not all(torch.allclose(one, other, atol=1e-9) for one, other in zip(got, wanted, strict=True)):
+            return _accumulation_mistake(given, got, masks)
+        right = [(loss * mask).sum().item() / total for loss, mask in zip(losses, masks, strict=True)]
+        if any(abs(value.item() - wish) > 1e-6 for value, wish in zip(given, right, strict=True)):
+            return "The gradients are right, but the losses themselves are not: their sum is the big batch's loss."
+        if not all(torch.equal(one, other) for one, other in zip(masks, lent, strict=True)):
+            return "The losses are right, but your function changed the masks that it was given: work on a copy."
+    return None
+
+
+def _scalars(value: Any, count: int) -> list["Tensor"]:
+    """The learner's losses: one tensor without dimensions for each micro-batch. Raises Mistake."""
+    import torch
+
+    if issubclass(type(value), torch.Tensor) and not value.dim():
+        raise Mistake("fair_losses gives one loss; give a list with one for each micro-batch.")
+    given = list(expect(value, (list, tuple), "what fair_losses returns"))
+    if len(given) != count:
+        raise Mistake(f"For {count} micro-batches there should be {count} losses, but there are {len(given)}.")
+    for one in given:
+        if type(one) in (int, float):
+            raise Mistake("A plain number has lost its gradient: return tensors, without .item().")
+        if not issubclass(type(one), torch.Tensor):
+            raise Mistake("Each loss should be a tensor, one for each micro-batch.")
+        if one.dim():
+            raise Mistake(f"A loss has the shape {tuple(one.shape)}; backward() needs one number.")
+        if not torch.isfinite(one):
+            raise Mistake(
+                f"A loss is {one.item()}: is a micro-batch without scored tokens divided by its own zero?"
+            )
+    if not any(one.requires_grad for one in given):
+        raise Mistake("The losses have lost their gradient: compute them from the given tensors, undetached.")
+    return given
+
+
+def _accumulation_mistake(given: list["Tensor"], got: list["Tensor"], masks: list["Tensor"]) -> str:
+    """Name the mistake that leads to these gradients of the per-token losses."""
+    import torch
+
+    counts = [int(mask.sum()) for mask in masks]
+    total, places, several = sum(counts), sum(mask.numel() for mask in masks), len(masks)
+    own = [mask.double() / max(1, count) for mask, count in zip(masks, counts, strict=True)]
+    known = {
+        "This is the mean of the micro-batches' means: a token among few weighs more than one among many.": [
+            part / several for part in own
+        ],
+        "These are the means of each micro-batch, added up: the gradient is too large, and unfairly shared.": own,
+        "These are sums: divide by the scored tokens of all micro-batches together.": [m.double() for m in masks],
+        "Divided by all positions: only scored tokens count, in the number too.": [m.double() / places for m in masks],
+        "Masked tokens are in the loss: keep only those that the mask marks.": [
+            torch.ones_like(part) / total for part in got
+        ],
+        "Masked tokens are in the loss and in the number: the masks are not used.": [
+            torch.ones_like(part) / places for part in got
+        ],
+        "Divided by the number of rows: a row with a long answer has more scored tokens.": [
+            m.double() / sum(len(mask) for mask in masks) for m in masks
+        ],
+        "The wrong half is kept: the masks are True where a token is scored.": [(~m).double() / total for m in masks],
+        "Divided once more by the number of micro-batches: the total of scored tokens is all.": [
+            m.double() / total / several for m in masks
+        ],
+    }
+    for message, gradients in known.items():
+        if all(torch.allclose(one, other, atol=1e-9) for one, other in zip(got, gradients, strict=True)):
+            return message
+    found = sum(value.item() for value in given)
+    return (
+        f"For micro-batches with {', '.join(map(str, counts))} scored tokens the gradients are not the big batch's "
+        f"(your losses add up to {found:.4f})."
+    )
+
+
+def _each(weigh: Callable[["Tensor", "Tensor", int, int, int], Any]) -> Callable[[], Any]:
+    """Return a function that makes an answer: weigh(losses, mask, scored, positions, micro-batches) for each."""
+
+    def make() -> Any:
+        def fair_losses(losses: list["Tensor"], masks: list["Tensor"]) -> list[Any]:
+            scored, places = sum(int(m.sum()) for m in masks), sum(m.numel() for m in masks)
+            return [weigh(loss, mask, scored, places, len(masks)) for loss, mask in zip(losses, masks, strict=True)]
+
+        return fair_losses
+
+    return make
+
+
+def _clears(losses: list["Tensor"], masks: list["Tensor"]) -> list["Tensor"]:
+    total = sum(int(mask.sum()) for mask in masks)
+    fair = [loss[mask.clone()].sum() / total for loss, mask in zip(losses, masks, strict=True)]
+    for mask in masks:
+        mask[:] = False
+    return fair
+
+
+_DOG = Exercise(
+    id="resources/dog",
+    level="🐕",
+    goal="Make accumulation give the gradient of the one big batch.",
+    minutes=20,
+    judge=_judge_accumulation,
+    hints=(
+        "Write down the loss of the one big batch first: a sum over all scored tokens, and one division.",
+        "That sum falls into parts, one for each micro-batch. What has every part to be divided by?",
+        "Count the scored tokens of all micro-batches before the first loss: `sum(mask.sum() for mask in masks)`.",
+        "Each loss is `losses[i][masks[i]].sum() / total`. An empty choice has the sum 0, so nothing breaks.",
+    ),
+    wrong=(
+        (
+            "mean of means",
+            _each(lambda loss, mask, n, p, k: (loss * mask).sum() / mask.sum().clamp(min=1) / k),
+            "mean of the micro-batches' means",
+        ),
+        (
+            "means added up",
+            _each(lambda loss, mask, n, p, k: (loss * mask).sum() / mask.sum().clamp(min=1)),
+            "added up: the gradient is too large",
+        ),
+        ("sums", _each(lambda loss, mask, n, p, k: (loss * mask).sum()), "These are sums"),
+        ("all positions", _each(lambda loss, mask, n, p, k: (loss * mask).sum() / p), "Divided by all positions"),
+        ("no masks", _each(lambda loss, mask, n, p, k: loss.sum() / p), "the masks are not used"),
+        ("masked tokens", _each(lambda loss, mask, n, p, k: loss.sum() / n), "Masked tokens are in the loss: keep"),
+        ("the other half", _each(lambda loss, mask, n, p, k: loss[~mask].sum() / n), "The wrong half is kept"),
+        (
+            "divided again",
+            _each(lambda loss, mask, n, p, k: loss[mask].sum() / n / k),
+            "once more by the number of micro-batches",
+        ),
+        ("means, empty ones too", _each(lambda loss, mask, n, p, k: loss[mask].mean() * mask.sum() / n), "own zero"),
+        ("numbers", _each(lambda loss, mask, n, p, k: (loss[mask].sum() / n).item()), "lost its gradient: return"),
+        ("detached", _each(lambda loss, mask, n, p, k: loss.detach()[mask].sum() / n), "undetached"),
+        ("per token", _each(lambda loss, mask, n, p, k: loss * mask / n), "has the shape"),
+        (
+            "one loss",
+            lambda: lambda losses, masks: sum((x * m).sum() for x, m in zip(losses, masks, strict=True)),
+            "gives one loss",
+        ),
+        ("clears the masks", lambda: _clears, "changed the masks"),
+    ),
+)
+
+EXERCISES = (_TURTLE, _DOG)
