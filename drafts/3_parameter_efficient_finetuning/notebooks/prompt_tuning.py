@@ -11,6 +11,7 @@
 #   smol:
 #     loads:
 #       - smol_course/organiser/data/train.jsonl
+#       - smol_course/organiser/data/confirmations.jsonl
 #       - smol_course/organiser/data/test.jsonl
 # ---
 
@@ -36,20 +37,23 @@ if importlib.util.find_spec("smol_course") is None:
 # %% tags=["parameters"]
 model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
 seed = 0
-task = "kind"  # "kind": which kind of message is this? "event": module 1's task, message to event JSON
+task = "confirm"  # "confirm": event JSON to one sentence. "event": module 1's task, message to event JSON
 method = "prompt"  # "prompt", "prefix", "ia3" or "lora"
 virtual_tokens = 16  # vectors in front ("prompt"), or keys and values in front in each layer ("prefix")
 init = "text"  # a soft prompt starts as "text": the instruction's words, "vocabulary": any words, "random": noise
-learning_rate = 3e-2  # far larger than for weights
-steps = 40
-batch_size = 8
-test_messages = 120  # 0: all of them
-prompted_messages = 60  # few-shot prompts are long, so fewer messages; 0: none
-margin = 0.2  # how much better "after" must be, for the claim to stand
+learning_rate = 3e-2  # a hundred times what module 1 gave to weights
+steps = 24
+batch_size = 4
+test_messages = 64  # 0: all of them
+prompted_messages = 32  # few-shot prompts are long, so fewer messages; 0: none
+compare = True  # measure before, and with words in the soft prompt's place; False: after only
+margin = 0.1  # how much better "after" must be, for the claim to stand
 
 # %% tags=["setup"]
 import json
 import tempfile
+import warnings
+from collections import Counter
 from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -58,11 +62,11 @@ from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, 
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
-from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches
+from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, in_like_batches
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import record, wilson
-from smol_course.models import find_model
+from smol_course.metrics import confirmation_faults, record, score_events, wilson
+from smol_course.models import answer, find_model
 
 # %% tags=["setup"]
 here = prepare()
@@ -71,41 +75,33 @@ model_path = find_model(model_name)
 tokenizer = AutoTokenizer.from_pretrained(model_path)
 
 # %% [markdown]
-# ## The task: which kind of message is this?
+# ## The task: confirm an event
 #
-# An organiser that knows the kind of a message can treat it accordingly: a poster wants no reply, a forwarded message was
-# not written to you. Six kinds, one word each. We take the plain, short messages. The test messages have other writers' names,
-# as in module 1.
+# The organiser has noted an event, and tells its user so in one sentence. The event is given, as JSON; nothing has to be
+# found out. The model must say it, all of it, and stop. We train on sentences written for this course, and test on the events of
+# the test messages, whose names training never shows.
 
 # %%
-KINDS = {"text_message": "text", "email": "email", "voice_transcript": "voice", "chat_thread": "chat",
-         "poster": "poster", "forwarded": "forwarded"}
-INSTRUCTION = "What kind of message is this: text, email, voice, chat, poster or forwarded?"
-
-
-def plain(split):
-    """The plain messages of the six kinds, in an order drawn by the seed."""
-    rows = events(split).filter(lambda row: row["style"] == "plain" and row["register"] in KINDS)
-    return rows.shuffle(seed=seed)
-
-
-# %%
-train, test = in_like_batches(plain("train"), batch_size, seed), plain("test")
-test = in_like_batches(test.select(range(test_messages)) if test_messages else test, 20, seed)
-print(f"{len(train)} messages to train on, {len(test)} to test on")
-for word in KINDS:
-    row = next(row for row in train if row["register"] == word)
-    print(f"{KINDS[word]:10}", row["message"].replace("\n", " / "))
+if task == "confirm":
+    instruction, asked, wanted = CONFIRM_PROMPT, "event", "plain"
+    train = confirmations("train")
+else:
+    instruction, asked, wanted = SYSTEM_PROMPT, "message", "event"
+    train = events("train").filter(lambda row: row["style"] == "plain")
+train = in_like_batches(train.shuffle(seed=seed), batch_size, seed, column=asked)
+test = events("test").filter(lambda row: row["event"] != "null").shuffle(seed=0)
+test = test.select(range(test_messages)) if test_messages else test
+print(f"{len(train)} rows to train on, {len(test)} to test on")
+for row in train.select(range(3)):
+    print(row[asked].replace("\n", " / "), "\n    ", row[wanted])
 
 # %% [markdown]
-# A row becomes a conversation, as in module 1. The instruction in words is always there: what we train comes on top of it.
+# A row becomes a conversation, as in module 1. The instruction in words is always there; what we train comes on top of it.
 
 # %%
 def example(row):
     """Make one training example of a row."""
-    if task == "event":
-        return conversation(SYSTEM_PROMPT, row["message"], row["event"])
-    return conversation(INSTRUCTION, row["message"], KINDS[row["register"]])
+    return conversation(instruction, row[asked], row[wanted])
 
 
 example(train[0])
@@ -113,100 +109,82 @@ example(train[0])
 # %% [markdown]
 # ## How it is measured
 #
-# The six words begin with six different tokens. So one look is enough: after reading the prompt, which of the six does the model
-# rate highest? It cannot fail by chatting. (For the task "event", the model's first choice among all tokens must be right,
-# all through the answer.)
+# A sentence counts if `confirmation_faults` finds none: title, day, start, place and people are said as the event has them, no
+# other day or time is, and it is one sentence of at most 25 words. A model that chats fails; so does one that leaves a name out.
 
 # %%
-choices = [tokenizer(word)["input_ids"][0] for word in KINDS.values()]
-assert len(set(choices)) == len(choices)
-allowed = torch.full((len(tokenizer),), float("-inf"))
-allowed[choices if task == "kind" else slice(None)] = 0.0
-
-
-def encode(row, shots=()):
-    """Return the token ids of what is read and of what should be said (of a kind, the first token)."""
-    system, user = example(row)["prompt"]
-    read = tokenizer.apply_chat_template([system, *shots, user], add_generation_prompt=True, return_dict=True)
-    said = tokenizer(example(row)["completion"][0]["content"])["input_ids"]
-    return read["input_ids"], said if task == "event" else said[:1]
-
-
-# %% [markdown]
-# Padding goes on the right, behind everything. On the left it would stand between soft prompt and message, and push them
-# apart, farther in a batch with a long message.
+event = '{"title": "dinner", "day": "friday", "start": "19:30", "place": "Luna", "people": ["Ana"]}'
+for sentence in ("Dinner with Ana is on Friday at 19:30, at Luna.", "Dinner is on Friday at 20:30, at Luna."):
+    print(sentence, confirmation_faults(sentence, event))
 
 # %%
-@torch.inference_mode()
-def right_answers(model, rows, shots=()):
-    """Say for each row whether the model's first choice is right, all through the answer."""
-    right = []
-    for start in range(0, len(rows), 20):
-        pairs = [encode(row, shots) for row in rows.select(range(start, min(start + 20, len(rows))))]
-        batch = tokenizer.pad({"input_ids": [read + said for read, said in pairs]}, padding_side="right",
-                              return_tensors="pt").to(model.device)
-        with torch.autocast(here.device, torch.bfloat16, enabled=here.bf16):
-            logits = model(**batch).logits  # (rows, positions, vocabulary); virtual tokens may stand in front
-        logits = logits[:, -batch["input_ids"].shape[1]:]
-        for scores, (read, said) in zip(logits.float().cpu(), pairs):
-            first = (scores[len(read) - 1:len(read) + len(said) - 1] + allowed).argmax(-1)
-            right.append(first.tolist() == said)
-    return right
+def ask(model, rows, shots=()):
+    """Return the model's answers to the rows, with solved examples in the prompt if there are any."""
+    prompts = [conversation(instruction, row[asked], "")["prompt"] for row in rows]
+    prompts = [[system, *shots, user] for system, user in prompts]
+    return answer(model, tokenizer, prompts, max_new_tokens=40 if task == "confirm" else 52, batch_size=16, show=False)
+
+
+def is_right(said, event):
+    """Say whether an answer is right as a whole."""
+    return score_events([said], [event]).right[0] if task == "event" else not confirmation_faults(said, event)
 
 
 # %%
-def report(name, right):
-    """Record a share of right answers with its interval, and return the share."""
-    share, (low, high) = sum(right) / len(right), wilson(sum(right), len(right))
-    record(f"{name}_accuracy", share, low, high, len(right), seed)
-    return share
+def measured(name, model, rows, shots=()):
+    """Ask, record the share of right answers under a name, and return the answers and the share."""
+    said = ask(model, rows, shots)
+    right = sum(is_right(one, event) for one, event in zip(said, rows["event"]))
+    record(f"{name}_accuracy", right / len(rows), *wilson(right, len(rows)), len(rows), seed)
+    return said, right / len(rows)
 
 
 # %% [markdown]
 # ## Before
 #
-# The starting model with the instruction in words. Blind guessing is right once in six.
+# The starting model with the instruction in words.
 
 # %%
 model = AutoModelForCausalLM.from_pretrained(model_path, dtype="float32", attn_implementation=here.attention)
-right_before = right_answers(model, test)
-before = report("before", right_before)
+before_answers, before = measured("before", model, test) if compare else ([], 0.0)
+for row, said in zip(test, before_answers[:3]):
+    print(row["event"], "\n    ", said[:120])
 
 # %% [markdown]
-# Words can do more than instruct: they can show. One solved example of each kind goes into the prompt, *few-shot
-# prompting*.
+# Words can do more than instruct: they can show. Three solved examples go into the prompt, *few-shot prompting*.
 
 # %%
-first = [next(row for row in train if row["register"] == kind) for kind in KINDS]
-shots = [part for row in first for part in (example(row)["prompt"][1], example(row)["completion"][0])]
-longer = len(encode(test[0], shots)[0]) - len(encode(test[0])[0])
-if prompted_messages and task == "kind":
-    few_shot = report("few_shot", right_answers(model, test.select(range(prompted_messages)), shots))
-    print(f"six examples make every prompt {longer} tokens longer; the soft prompt adds {virtual_tokens}")
+shots = [part for row in train.select(range(3)) for part in (example(row)["prompt"][1], example(row)["completion"][0])]
+if prompted_messages:
+    few_answers, _ = measured("few_shot", model, test.select(range(prompted_messages)), shots)
+    for row, said in zip(test, few_answers[:2]):
+        print(row["event"], "\n    ", said[:120])
+    texts = [tokenizer.apply_chat_template(shots[:count], tokenize=False) for count in (6, 0)]
+    print("the examples add", len(tokenizer(texts[0])["input_ids"]) - len(tokenizer(texts[1])["input_ids"]), "tokens")
 
 # %% [markdown]
 # ## What a soft prompt is
 #
-# A model never sees a word. A token number is looked up in a table, and the layers read the row found there: the *embedding*,
-# here 576 numbers. Each word has its row. But nothing stops us from handing the layers other rows, which belong to no word.
+# A model never sees a word. A token's number is looked up in a table, and the layers read the row found there: the *embedding*,
+# here 576 numbers. Each token has its row. But nothing stops us from handing the layers other rows, which belong to no token.
 #
-# First with rows that do belong to words, those of the instruction, put in front by hand:
+# First with rows that do belong to tokens, those of the instruction, put in front by hand:
 
 # %%
-ids = torch.tensor([encode(test[0])[0]])  # (1, tokens)
+prompt = example(train[0])["prompt"]
+ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True, return_tensors="pt")["input_ids"]
 words = model.get_input_embeddings()
-text_ids = (tokenizer(INSTRUCTION)["input_ids"] * virtual_tokens)[:virtual_tokens]
+text_ids = (tokenizer(instruction)["input_ids"] * virtual_tokens)[:virtual_tokens]
 soft = words(torch.tensor([text_ids]))  # (1, virtual_tokens, 576)
 together = torch.cat([soft, words(ids)], dim=1)  # (1, virtual_tokens + tokens, 576)
 print(tuple(soft.shape), "in front of", tuple(words(ids).shape), "makes", tuple(together.shape))
 
 # %% [markdown]
-# PEFT does the same. `TEXT` says how the vectors start; "text" is cut, or repeated, to the number of virtual tokens.
+# PEFT does the same. `TEXT` says how the vectors start; the text is cut, or repeated, to the number of virtual tokens.
 
 # %%
-starts = {"text": "TEXT", "vocabulary": "SAMPLE_VOCAB", "random": "RANDOM"}
 as_text = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=virtual_tokens, prompt_tuning_init="TEXT",
-                             prompt_tuning_init_text=INSTRUCTION, tokenizer_name_or_path=model_path)
+                             prompt_tuning_init_text=instruction, tokenizer_name_or_path=model_path)
 with torch.inference_mode():
     by_hand = model(inputs_embeds=together).logits[0, -1]
     by_peft = get_peft_model(model, as_text)(input_ids=ids).logits[0, -1]
@@ -222,10 +200,11 @@ assert torch.allclose(by_hand, by_peft, atol=1e-3)
 #   sixteen virtual tokens: 12 × (576 + 192) = 16 × 576.
 
 # %%
+starts = {"text": "TEXT", "vocabulary": "SAMPLE_VOCAB", "random": "RANDOM"}
 configs = {
     "prompt": PromptTuningConfig(
         task_type="CAUSAL_LM", num_virtual_tokens=virtual_tokens, prompt_tuning_init=starts[init],
-        prompt_tuning_init_text=INSTRUCTION, tokenizer_name_or_path=model_path),
+        prompt_tuning_init_text=instruction, tokenizer_name_or_path=model_path),
     "prefix": PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=virtual_tokens),
     "ia3": IA3Config(task_type="CAUSAL_LM"),
     "lora": LoraConfig(task_type="CAUSAL_LM", r=1, lora_alpha=16, target_modules=["v_proj"],
@@ -240,34 +219,35 @@ count = sum(weight.numel() for weight in trained.values())
 record("trained_parameters", count)
 for name, weight in list(trained.items())[:3]:
     print(name, tuple(weight.shape))
-print(f"{count:,} numbers are trained, of {tuned.num_parameters():,}")
+print(f"{count:,} numbers are trained; the model has {model.num_parameters():,}")
 
 # %% [markdown]
-# Before any training, the vectors are the instruction's words a second time. That alone changes the answers:
+# Before any training, the vectors are the instruction's words once more. They are the control for what follows.
 
 # %%
 is_soft = method == "prompt"
 table = tuned.prompt_encoder["default"].embedding.weight if is_soft else torch.empty(0, 576)
 started = table.detach().clone()  # (virtual_tokens, 576)
-if is_soft:
-    report("untrained", right_answers(tuned, test))
+# Generation passes positions along, and PEFT says that it drops them. What that does: see "What goes wrong" in the lesson.
+warnings.filterwarnings("ignore", message="Position ids are not supported")
+if is_soft and compare:
+    measured("untrained", tuned, test)
 
 # %% [markdown]
 # ## The trainer
 #
-# The same `SFTTrainer` as in module 1. Only the learning rate is another: an embedding is moved here, not a weight that
-# thousands of tokens share. (Adam moves each number by about the learning rate at each step; embeddings have numbers of
-# the size printed below.)
+# The same `SFTTrainer` as in module 1. Only the learning rate is another. Adam moves each number by about the learning rate
+# at each step, so it has to fit the size of the numbers:
 
 # %%
-print(f"standard deviation of the embeddings' numbers: {words.weight.std():.3f}, of the table's: {started.std():.3f}"
-      if is_soft else f"standard deviation of the embeddings' numbers: {words.weight.std():.3f}")
+sizes = {"embeddings": words.weight, "the table": started}
+print({name: f"{numbers.std():.3f}" for name, numbers in sizes.items() if len(numbers)})
 config = SFTConfig(
     output_dir="trainer", max_steps=steps, per_device_train_batch_size=batch_size, learning_rate=learning_rate,
     lr_scheduler_type="linear", warmup_steps=0.1, train_sampling_strategy="sequential",
     bf16=here.bf16, use_cpu=here.device == "cpu", optim=here.optimizer,
     activation_checkpointing=False,  # prefix tuning would refuse it
-    logging_steps=max(1, steps // 10), save_strategy="no", disable_tqdm=True, seed=seed,
+    logging_steps=max(1, steps // 12), save_strategy="no", disable_tqdm=True, seed=seed,
 )
 
 # %%
@@ -277,11 +257,12 @@ trainer = SFTTrainer(
 )
 batch = trainer.data_collator([trainer.train_dataset[0]])
 scored = batch["labels"][0] != -100
-print(f"{len(scored)} tokens, scored: {[tokenizer.decode(token) for token in batch['input_ids'][0][scored]]}")
+print(f"{len(scored)} tokens, {scored.sum()} of them scored:")
+print("|".join(tokenizer.decode(token) for token in batch["input_ids"][0][scored]))
 
 # %% [markdown]
-# The trainer knows nothing of the soft prompt. PEFT lengthens each batch inside the model's `forward`: vectors in front, ones in the
-# attention mask, and -100 as labels, because a vector has no token that could be its label.
+# The trainer knows nothing of the soft prompt. PEFT lengthens each batch inside the model's `forward`: vectors in front, ones
+# in the attention mask, and -100 as labels, because a vector has no token that could be its label.
 #
 # ## Training, watched
 
@@ -296,26 +277,34 @@ class Watch(TrainerCallback):
 
 trainer.remove_callback(PrinterCallback)
 trainer.add_callback(Watch())
-seconds = trainer.train().metrics["train_runtime"]
-print(f"{seconds:.0f} seconds")
+print(f"{trainer.train().metrics['train_runtime']:.0f} seconds")
 
 # %%
 losses = pd.DataFrame(trainer.state.log_history).dropna(subset="loss")["loss"].astype(float)
-record("last_loss", losses.iloc[-2:].mean(), seed=seed)
+record("last_loss", losses.iloc[-3:].mean(), seed=seed)
 
 # %% [markdown]
 # ## After
 #
-# The same messages, the same instruction, the same look at six tokens.
+# The same events, the same instruction, the same measure.
 
 # %%
-right_after = right_answers(tuned, test)
-after = report("after", right_after)
-print(f"before {before:.0%}, after {after:.0%}")
+after_answers, after = measured("after", tuned, test)
+if task == "event":
+    record("field_f1", score_events(after_answers, test["event"]).field_f1, n=len(test), seed=seed)
+for row, said in zip(test, after_answers[:6]):
+    print(row["event"], "\n    ", said)
+
+# %% [markdown]
+# Which faults went, and which remain?
 
 # %%
-pd.DataFrame({"kind": [KINDS[kind] for kind in test["register"]], "before": right_before, "after": right_after}
-             ).groupby("kind").agg(n=("after", "size"), before=("before", "sum"), after=("after", "sum"))
+def faults(answers):
+    """Count the faults of a list of answers."""
+    return Counter(fault for said, event in zip(answers, test["event"]) for fault in confirmation_faults(said, event))
+
+
+pd.DataFrame({"before": faults(before_answers), "after": faults(after_answers)}).fillna(0).astype(int)
 
 # %% [markdown]
 # **The claim of this notebook**, checked by the notebook itself:
@@ -323,17 +312,17 @@ pd.DataFrame({"kind": [KINDS[kind] for kind in test["register"]], "before": righ
 # %%
 what = {"prompt": "the soft prompt", "prefix": "the prefix", "ia3": "IA3", "lora": "LoRA"}[method]
 assert after >= before + margin, f"{what} did not help: {before:.0%} before, {after:.0%} after"
-print(f"✅ {after - before:+.0%} accuracy, {margin:.0%} asked for")
+print(f"✅ {after - before:+.0%} right confirmations, {margin:.0%} asked for")
 
 # %% [markdown]
 # ## Can it be read?
 #
-# For each learned vector we look up the word whose embedding points in the most similar direction (*cosine*: 1 is the same
-# direction, 0 is none in common). Beside it, the same for vectors drawn by chance: among 49,152 words, one is always nearest.
+# For each learned vector we look up the token whose embedding points in the most similar direction (*cosine*: 1 is the same
+# direction, 0 is none in common). Beside it, the same for vectors drawn by chance: among 49,152 tokens, one is always nearest.
 
 # %%
 def nearest(vectors):
-    """Return the cosine with the nearest word of the vocabulary, and that word's number, for each vector."""
+    """Return the cosine with the nearest token of the vocabulary, and that token's number, for each vector."""
     unit = torch.nn.functional.normalize
     return (unit(vectors) @ unit(words.weight.detach()).T).max(dim=-1)
 
@@ -341,50 +330,42 @@ def nearest(vectors):
 learned = table.detach().clone()
 noise = torch.randn(learned.shape, generator=torch.Generator().manual_seed(seed))
 (cosine, near), (by_chance, _), (_, began) = nearest(learned), nearest(noise), nearest(started)
+kept = torch.nn.functional.cosine_similarity(started, learned)
 
 # %%
-moved = torch.nn.functional.cosine_similarity(started, learned)
 pd.DataFrame({
     "started near": [repr(tokenizer.decode(token)) for token in began],
     "is now near": [repr(tokenizer.decode(token)) for token in near],
     "cosine": cosine.numpy().round(2), "cosine of a chance vector": by_chance.numpy().round(2),
-    "cosine with its start": moved.numpy().round(2),
-    "moved by (length)": (learned - started).norm(dim=1).numpy().round(2),
+    "cosine with its start": kept.numpy().round(2),
     "length at the start": started.norm(dim=1).numpy().round(2),
+    "moved by (length)": (learned - started).norm(dim=1).numpy().round(2),
 })
 
 # %%
 if is_soft:
     record("nearest_cosine", cosine.mean(), seed=seed)
     record("chance_cosine", by_chance.mean(), seed=seed)
-    record("start_cosine", moved.mean(), seed=seed)
-    record("same_word", (near == began).float().mean(), n=virtual_tokens, seed=seed)
+    record("start_cosine", kept.mean(), seed=seed)
+    record("same_token", (near == began).float().mean(), n=virtual_tokens, seed=seed)
 
 # %% [markdown]
-# If these words were what the prompt means, they should work in its place. So we put their own embeddings there, and
-# measure; and as a control, embeddings of words drawn by chance.
+# If these tokens were what the prompt means, they should work in its place. So we put their own embeddings there, and
+# measure. (And put the learned vectors back.)
 
 # %%
-def measured_with(vectors):
-    """Return the right answers with other vectors in the soft prompt's place, and put the learned ones back."""
-    table.data.copy_(vectors)
-    right = right_answers(tuned, test)
+if is_soft and compare:
+    table.data.copy_(words.weight[near].detach())
+    measured("nearest_words", tuned, test)
     table.data.copy_(learned)
-    return right
-
-
-if is_soft:
-    drawn = torch.randint(len(tokenizer), (virtual_tokens,), generator=torch.Generator().manual_seed(seed))
-    report("nearest_words", measured_with(words.weight[near].detach()))
-    report("chance_words", measured_with(words.weight[drawn].detach()))
 
 # %% [markdown]
-# Compare four numbers: `untrained`, `nearest_words`, `chance_words` and `after`. What the nearest words keep of the way from
-# untrained to trained is what they explain.
+# Compare `untrained`, `nearest_words` and `after`. What the nearest tokens keep of the way from untrained to trained is what they
+# explain.
 #
 # ## What is saved
 #
-# Not the model, only the table.
+# Not the model, only what was trained.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -394,43 +375,42 @@ with tempfile.TemporaryDirectory() as folder:
     print({name: tuple(weight.shape) for name, weight in list(load_file(weights).items())[:3]})
 
 # %% [markdown]
-# `PeftModel.from_pretrained(model, folder)` loads it again. One base model can serve many such tables, one for each row of a
-# batch.
+# `PeftModel.from_pretrained(model, folder)` loads it again.
 #
 # ## What to believe
 #
-# One run, one seed. The study of this notebook (`smol study 3/prompt_tuning`) repeats it: other seeds, other numbers of virtual tokens,
-# other starts, the other methods, and a learning rate of zero, which must fail the claim.
+# One run, one seed. The study of this notebook (`smol study 3/prompt_tuning`) repeats it: other seeds, other numbers of virtual
+# tokens, another start, the other methods, and a learning rate of zero, which must fail the claim.
 
 # %% tags=["study"]
 study = json.loads(Path("../studies/prompt_tuning.json").read_text(encoding="utf-8"))["runs"]
 numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
-rows = [{"run": run, "trained": f"{found['trained_parameters']['value']:,.0f}", "KB": found["saved_kb"]["value"],
-         "before": found["before_accuracy"]["value"], "after": found["after_accuracy"]["value"],
-         "low": found["after_accuracy"]["low"], "high": found["after_accuracy"]["high"]}
-        for run, found in numbers.items() if "saved_kb" in found and "after_accuracy" in found]
+for run, found in numbers.items():
+    if "after_accuracy" in found and not run.startswith(("event", "learning")):
+        r = found["after_accuracy"]
+        print(f"{run:10} {found['trained_parameters']['value']:9,.0f} trained, loss {found['last_loss']['value']:.2f}, "
+              f"right {r['value']:4.0%} ({r['low']:.0%} to {r['high']:.0%}, n = {r['n']})")
 print("learning_rate_0:", study["learning_rate_0"]["failed"])
-pd.DataFrame(rows).set_index("run").round(2)
 
 # %% tags=["study"]
-def point(run):
-    """Return x = trained parameters, y and the interval's two halves in percent, of a run's accuracy after."""
+def draw(ax, run, x, mark, label=None):
+    """Draw one run's accuracy after training, in percent with its interval, at x."""
     r = numbers[run]["after_accuracy"]
     y, low, high = (100 * r[key] for key in ("value", "low", "high"))
-    return numbers[run]["trained_parameters"]["value"], y, [[y - low], [high - y]]
+    ax.errorbar(x, y, [[y - low], [high - y]], fmt=mark, ecolor="#888888", capsize=3, label=label)
 
 
-sizes = {1: "tokens_1", 4: "tokens_4", 16: "tokens_16", 64: "tokens_64"}
+# %% tags=["study"]
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
-for tokens, run in sizes.items():
-    _, y, error = point(run)
-    left.errorbar(tokens, y, error, fmt="o", color="#0072B2", ecolor="#888888", capsize=3)
-left.set(xscale="log", xticks=list(sizes), xticklabels=list(sizes), xlabel="virtual tokens of the soft prompt",
-         ylabel="accuracy after (%), 95 % interval", ylim=(0, 102), title="How many vectors?")
-for (label, run), mark in zip({"soft prompt, 16": "tokens_16", "prefix, 16": "prefix", "IA3": "ia3",
-                               "LoRA, as many": "lora"}.items(), "os^D"):
-    x, y, error = point(run)
-    right.errorbar(x, y, error, fmt=mark, capsize=3, ecolor="#888888", label=label)
+for tokens in (1, 4, 16, 64):
+    draw(left, f"tokens_{tokens}", tokens, "C0o")
+left.set(xscale="log", xlabel="virtual tokens of the soft prompt", ylim=(0, 102), title="How many vectors?",
+         ylabel="right confirmations (%), 95 % interval")
+left.set_xticks([1, 4, 16, 64], ["1", "4", "16", "64"])
+runs = {"tokens_16": "soft prompt, 16", "lora": "LoRA", "ia3": "IA3", "prefix": "prefix, 16"}
+for (run, label), mark in zip(runs.items(), ("C0o", "C1D", "C2^", "C3s")):
+    trained_there = numbers[run]["trained_parameters"]["value"]
+    draw(right, run, trained_there * (1.15 if run == "lora" else 1), mark, label)  # LoRA's x is the soft prompt's
 right.set(xscale="log", xlabel="trained parameters", title="Which method?")
 right.legend()
 fig.tight_layout()
@@ -438,15 +418,15 @@ fig.tight_layout()
 # %% [markdown]
 # ### Where it is weak
 #
-# Choosing one of six words asks little of a model that can already read. Writing the event of module 1 asks for forty tokens, each
-# right. Two runs of the study try that with as many trained parameters and steps. It counts only if the model's
-# first choice is right at every token.
+# A confirmation says what it was given. Module 1's event has to be found in a message, and written in a form that the model does not
+# know. Two runs of the study try that, with as many trained numbers and steps:
 
 # %% tags=["study"]
 for run in ("event_prompt", "event_lora"):
-    r, found = numbers[run]["after_accuracy"], numbers[run]
-    print(f"{run:13} {found['trained_parameters']['value']:,.0f} trained: {r['value']:.0%} of the events exactly right "
-          f"({r['low']:.0%} to {r['high']:.0%}, n = {r['n']}), loss at the end {found['last_loss']['value']:.2f}")
+    found = numbers[run]
+    r = found["after_accuracy"]
+    print(f"{run:13} loss {found['last_loss']['value']:.2f}, field F1 {found['field_f1']['value']:.2f}, "
+          f"events right {r['value']:.0%} ({r['low']:.0%} to {r['high']:.0%}, n = {r['n']})")
 
 # %% [markdown]
 # ## Exercises
@@ -489,12 +469,13 @@ check("prompt_tuning/dog", with_soft_prompt)
 # %% [markdown]
 # ## Go further
 #
-# The same cells, with a larger model and a public data set: start with `SMOL_HUB=1` (or `smol run --hub`), take
-# `model_name = "HuggingFaceTB/SmolLM2-1.7B-Instruct"`, and rows of six kinds of question:
+# The same cells, with a larger model: start with `SMOL_HUB=1` (or `smol run --hub`) and take
+# `model_name = "HuggingFaceTB/SmolLM2-1.7B-Instruct"`, on a GPU. In the paper, prompt tuning came closer to full fine-tuning the
+# larger the model was. For a public data set, give `train` rows of two texts and name them in `asked` and `wanted`:
 #
 # ```python
 # from datasets import load_dataset
-# train = load_dataset("SetFit/TREC-QC", split="train")
+# train, asked, wanted = load_dataset("knkarthick/samsum", split="train"), "dialogue", "summary"
 # ```
 #
-# The papers say that prompt tuning catches up with full fine-tuning as models grow. Change one parameter, the model, and see.
+# A summary needs a measure of its own in the place of `is_right`.
