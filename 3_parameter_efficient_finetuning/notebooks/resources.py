@@ -622,6 +622,31 @@ def fair_losses(losses, masks):
 check("resources/dog", fair_losses)
 
 # %% [markdown]
+# ### 🦁 Half the memory (an hour or more)
+#
+# **Goal:** train with at most half of this notebook's peak memory, and learn as much: any technique of this notebook, or several, or
+# one of your own. **Input:** your own runs, such as `smol run 3/resources --set method=lora --set learning_rate=0.001`, or a copy of this
+# notebook. The table at the end of a run has *peak mb*, *seconds per 1000 tokens* and *after dev loss*. Run three seeds of the notebook
+# as it stands, and of yours, with `--set dev_messages=96`; you may train on up to 64 messages. **Output:** a results dictionary as
+# below. **Judged by:** at least three seeds and 48 dev messages; every peak of yours at most half of the notebook's smallest; on average at
+# most 1.5 times its seconds for 1,000 tokens, and a dev loss at most 0.02 above. Hints: `hint("resources/lion")`.
+
+# %% tags=["exercise"]
+results = {
+    "baseline_peak_mb": [],  # one number for each seed
+    "my_peak_mb": [],
+    "baseline_seconds": [],  # for 1,000 real tokens
+    "my_seconds": [],
+    "baseline_dev_loss": [],  # after training
+    "my_dev_loss": [],
+    "dev_messages": 0,
+    "my_messages": 0,  # that you trained on, in one run
+}
+
+# %% tags=["check"]
+check("resources/lion", results)
+
+# %% [markdown]
 # ## Go further
 #
 # On a GPU with flash attention, packing is what you want: `attn_implementation="flash_attention_2"` in `from_pretrained`, and

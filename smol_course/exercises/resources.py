@@ -1,12 +1,13 @@
-"""The exercises of the notebook resources: the bytes of a training run, and a fair accumulation.
+"""The exercises of the notebook resources: the bytes of a training run, a fair accumulation, half the memory.
 
-The judge of the 🐕 looks at tensors only: it cannot know whether the learner's own trainer is fair.
+The judge of the 🐕 looks at tensors only: it cannot know whether the learner's own trainer is fair. The 🦁 is judged by
+the learner's own words in a dictionary: this module cannot know whether they measured it.
 """
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, call, expect
+from smol_course.exercises import Exercise, Mistake, NotYet, call, expect
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -284,4 +285,101 @@ _DOG = Exercise(
     ),
 )
 
-EXERCISES = (_TURTLE, _DOG)
+
+# --- 🦁 Half the memory -------------------------------------------------------------------------------------
+
+_SEEDS, _DEV, _MOST_MESSAGES, _SLOWER, _WORSE = 3, 48, 64, 1.5, 0.02
+_LISTS = ("baseline_peak_mb", "my_peak_mb", "baseline_seconds", "my_seconds", "baseline_dev_loss", "my_dev_loss")
+
+
+def _judge_half(answer: Any) -> str | None:
+    results = expect(answer, dict, "results")
+    for name in (*_LISTS, "dev_messages", "my_messages"):
+        if name not in results:
+            return f"results has no {name!r}: keep all names of the cell above."
+        expect(results[name], list if name in _LISTS else int, name)
+    empty = [name for name in results if results[name] in ([], 0)]
+    if empty:
+        raise NotYet(f"still empty: {', '.join(empty)}.")
+    for name in _LISTS:
+        if found := _list_mistake(name, results[name]):
+            return found
+    if results["dev_messages"] < _DEV:
+        return f"{results['dev_messages']} dev messages decide too little: measure on at least {_DEV}."
+    if not 0 < results["my_messages"] <= _MOST_MESSAGES:
+        return f"You train on {results['my_messages']} messages; from 1 to {_MOST_MESSAGES} are allowed."
+    return _price(results)
+
+
+def _list_mistake(name: str, values: list[Any]) -> str | None:
+    for value in values:
+        expect(value, (float, int), f"each number of {name}")
+        if not 0 < value < 1e6:
+            return f"{name} holds {value:.4g}, which cannot have been measured."
+        if name.endswith("_mb") and value < 50:
+            return f"{name} holds {value:.4g}: that looks like gigabytes. Write megabytes, as peak_mb is recorded."
+    if len(values) < _SEEDS:
+        return f"{name} has {len(values)} of at least {_SEEDS} seeds: one lucky run proves nothing."
+    return None
+
+
+def _price(results: dict[str, Any]) -> str | None:
+    """Compare memory, time and dev loss of the two sides."""
+    most = min(results["baseline_peak_mb"]) / 2
+    if max(results["my_peak_mb"]) > most:
+        return f"Your largest peak is {max(results['my_peak_mb']):,.0f} MB; half of the notebook's is {most:,.0f}."
+    mean = {name: sum(results[name]) / len(results[name]) for name in _LISTS}
+    slower = mean["my_seconds"] / mean["baseline_seconds"]
+    if slower > _SLOWER:
+        return f"It fits, but 1,000 tokens take {slower:.1f} times as long; {_SLOWER} times is allowed."
+    worse = mean["my_dev_loss"] - mean["baseline_dev_loss"]
+    if worse > _WORSE:
+        return f"It fits, but it learned less: your mean dev loss is {worse:.3f} above; {_WORSE} is allowed."
+    return None
+
+
+def _half(**changed: Any) -> Callable[[], dict[str, Any]]:
+    """Return a function that makes results of the right form, made up, with these parts changed."""
+    made_up: dict[str, Any] = {
+        "baseline_peak_mb": [5300, 5290, 5310],
+        "my_peak_mb": [2400, 2410, 2390],
+        "baseline_seconds": [5.6, 5.7, 5.8],
+        "my_seconds": [5.0, 5.1, 5.2],
+        "baseline_dev_loss": [0.28, 0.29, 0.3],
+        "my_dev_loss": [0.27, 0.3, 0.29],
+        "dev_messages": 96,
+        "my_messages": 64,
+    }
+    return lambda: made_up | changed
+
+
+_LION = Exercise(
+    id="resources/lion",
+    level="🦁",
+    goal="Train with half of this notebook's peak memory, and learn as much.",
+    minutes=90,
+    judge=_judge_half,
+    hints=(
+        "First repeat the notebook as it stands with three seeds and more dev messages. Which of the four parts is the "
+        "largest at the peak, and which technique removes that one?",
+        "The study's table says what each technique removes by itself. Two of them that remove different parts "
+        "add up; two that remove the same part do not.",
+        "LoRA learns little at full fine-tuning's learning rate. Try several times as much, and judge by the dev loss.",
+        "Time is a price too: small pieces and 16-bit products can cost more than they save. Look at seconds for "
+        "1,000 tokens of each change alone, and use the messages that you are allowed.",
+    ),
+    wrong=(
+        ("two seeds", _half(my_dev_loss=[0.2, 0.21]), "has 2 of at least 3 seeds"),
+        ("too large", _half(my_peak_mb=[2400, 2700, 2400]), "Your largest peak is 2,700 MB"),
+        ("gigabytes", _half(my_peak_mb=[2.4, 2.4, 2.4]), "looks like gigabytes"),
+        ("too slow", _half(my_seconds=[9.0, 9.5, 9.2]), "1.6 times as long"),
+        ("learned less", _half(my_dev_loss=[0.5, 0.49, 0.5]), "it learned less"),
+        ("few dev messages", _half(dev_messages=8), "8 dev messages decide too little"),
+        ("more messages", _half(my_messages=200), "You train on 200 messages"),
+        ("never measured", _half(baseline_seconds=[5.6, -1, 5.8]), "cannot have been measured"),
+        ("a part is missing", lambda: {"my_peak_mb": [1, 2, 3]}, "has no 'baseline_peak_mb'"),
+        ("a mean for a list", _half(my_seconds=5.0), "my_seconds should be a list"),
+    ),
+)
+
+EXERCISES = (_TURTLE, _DOG, _LION)
