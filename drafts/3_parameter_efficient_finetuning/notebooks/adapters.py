@@ -43,11 +43,11 @@ batch_size = 4
 rank = 16  # as in organiser_lora: the mixture "linear" wants two equal ranks
 alpha = 32  # the adapter's output is scaled by alpha / rank
 test_events = 40  # confirmations measured before and after; 0: all
-table_messages = 24  # for each cell of the other tables
+table_messages = 20  # for each cell of the other tables
 event_tokens = 52  # the longest answer we wait for
 confirm_tokens = 40
-mixtures = [["cat", 1.0, 1.0], ["cat", 0.5, 0.5], ["linear", 0.5, 0.5]]  # how, weight of event, weight of confirm
-noise = 0.1  # how far the other base's weights are moved, in standard deviations of each matrix
+mixtures = [["cat", 1.0, 1.0], ["cat", 0.5, 0.5]]  # how, weight of event, weight of confirm
+noise = 0.2  # how far the other base's weights are moved, in standard deviations of each matrix
 tolerance = 1e-3  # the largest difference of two logits that we call rounding
 margin = 0.3  # how much better "after" must be, for the claim to stand
 
@@ -57,6 +57,7 @@ import hashlib
 import json
 import tempfile
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 import matplotlib.pyplot as plt
@@ -77,6 +78,7 @@ from smol_course.models import answer, artifact, find_model, save_artifact
 # you made one, else the one that ships with the course.
 
 # %% tags=["setup"]
+warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -107,7 +109,8 @@ print(f"{len(train)} sentences to train on, {len(told)} events to test on")
 
 # %% [markdown]
 # A confirmation counts if it has no fault: title, day, start, place and people said rightly, no day or time invented, one
-# sentence, at most 25 words. A copy of the JSON would say every fact too, and be no sentence. So a brace is a fault here.
+# sentence, at most 25 words. It does not see an invented place or person. A copy of the JSON would say every fact too, and be
+# no sentence. So a brace is a fault here.
 
 # %%
 def faults_of(text, event):
@@ -394,9 +397,9 @@ apart = next_logits(model, batch)
 
 
 def fastest(model):
-    """Return the milliseconds of the fastest of five passes."""
+    """Return the milliseconds of the fastest of three passes."""
     times = []
-    for _ in range(5):
+    for _ in range(3):
         started = time.perf_counter()
         next_logits(model, batch)
         times.append(1000 * (time.perf_counter() - started))
@@ -481,8 +484,8 @@ for how, for_event, for_confirm in mixtures:
     mixed[f"{how} {for_event:g}, {for_confirm:g}"] = {
         "event": keep(f"{name}_event_right", ask_events(model, few)[1]),
         "confirm": keep(f"{name}_confirm_right", ask_confirmations(model, few)[1])}
+    model.set_adapter("event")
     model.delete_adapter("mixture")
-model.set_adapter("event")
 
 # %%
 own = {"event adapter": {task: sum(r) / len(r) for task, r in cells["event"].items()},
@@ -537,21 +540,23 @@ def text_loss(model):
 
 
 with model.disable_adapter():
-    found = {"its own": [text_loss(model), sum(cells["event"]["event"]) / len(few), event_said[0]]}
-
-# %%
-others = {"noise": moved_base(noise), "fresh": fresh_base()}
-for name, other in others.items():
-    loss = text_loss(other)
-    on_other = PeftModel.from_pretrained(other, event_folder).eval()  # no error, no warning
-    said, right = ask_events(on_other, few)
-    found[name] = [loss, keep(f"{name}_base_event_right", right), said[0]]
+    own_loss = text_loss(model)
+noisy, fresh = moved_base(noise), fresh_base()
+for name, loss in {"own": own_loss, "noise": text_loss(noisy), "fresh": text_loss(fresh)}.items():
     record(f"{name}_base_text_loss", loss, n=len(few), seed=seed)
-record("own_base_text_loss", found["its own"][0], n=len(few), seed=seed)
+
+# %% [markdown]
+# Now the event adapter on top of each. There is no error and no warning.
 
 # %%
-for name, (loss, right, said) in found.items():
-    print(f"{name:8} text loss {loss:5.2f}   events right {right:4.0%}   says: {said[:70]!r}")
+noisy = PeftModel.from_pretrained(noisy, event_folder).eval()
+fresh = PeftModel.from_pretrained(fresh, event_folder).eval()
+noisy_said, noisy_right = ask_events(noisy, few)
+fresh_said, _ = ask_events(fresh, few.select(range(1)))
+keep("noise_base_event_right", noisy_right)
+for name, said in {"its own base": event_said, "noise": noisy_said, "fresh": fresh_said}.items():
+    print(f"{name:13} {said[0][:96]!r}")
+print(f"events right: {sum(cells['event']['event'])} on its own base, {sum(noisy_right)} on the noisy one, of {len(few)}")
 
 # %% [markdown]
 # Nothing stops you from loading it, so something should. `save_artifact` wrote down which weights the adapter was trained on: a
@@ -583,7 +588,7 @@ compare("the base in use", model_path)
 
 # %%
 rounded = AutoModelForCausalLM.from_pretrained(model_path, dtype="bfloat16")
-for what, other in {"the base with noise": moved_base(noise), "our base, rounded": rounded}.items():
+for what, other in {"the base with noise": noisy.unload(), "our base, rounded": rounded}.items():
     with tempfile.TemporaryDirectory() as folder:
         other.save_pretrained(folder)
         compare(what, folder)
@@ -592,8 +597,8 @@ record("full_on_disk_mb", size)
 print(f"a full model in bfloat16 takes {size:.0f} MB on disk; computed: {full:.0f} MB")
 
 # %% [markdown]
-# The rounded base would have been fine: all scores in this notebook come from such a copy, where the machine is quick with
-# them. So a hash does not say "this will break". It says "nobody measured this".
+# The rounded base is refused too, although rounding moved each weight by less than half a percent. So a hash does not say
+# "this will break". It says "nobody measured this".
 #
 # ## What to believe
 #
@@ -613,7 +618,8 @@ print("learning_rate_0:", study["learning_rate_0"]["failed"])
 
 # %% tags=["study"]
 kinds = {"event_adapter": "event adapter", "confirm_adapter": "confirm adapter"}
-kinds |= {f"{how}_{100 * a:.0f}_{100 * b:.0f}": f"{how} {a:g}, {b:g}" for how, a, b in mixtures}
+kinds |= {f"{how}_{100 * a:.0f}_{100 * b:.0f}": f"{how} {a:g}, {b:g}"
+          for how, a, b in study["seed_0"]["parameters"]["mixtures"]}
 by_seed = {}
 for run in ("seed_0", "seed_1", "seed_2"):
     numbers = {r["name"]: r["value"] for r in study[run]["results"]}

@@ -4,7 +4,11 @@
 beside this file.
 """
 
-_MORE = {"test_events": 120, "table_messages": 32}
+_MORE = {
+    "test_events": 80,
+    "table_messages": 16,
+    "mixtures": [["cat", 1.0, 0.3], ["cat", 0.7, 0.7], ["cat", 0.3, 1.0]],
+}
 
 RUNS = {
     # The claim on more events, three times. The event adapter is the same each time; only confirm is trained anew.
