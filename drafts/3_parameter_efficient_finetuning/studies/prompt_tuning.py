@@ -21,8 +21,8 @@ RUNS = {
     # Another start: noise, whose numbers are seven times as large as the embeddings', and so is the learning rate.
     "random": {"parameters": _AFTER | {"init": "random", "learning_rate": 0.2}},
     # Other methods. LoRA trains exactly as many numbers as sixteen virtual tokens.
-    "prefix": {"parameters": _AFTER | {"method": "prefix"}},
-    "ia3": {"parameters": _AFTER | {"method": "ia3"}},
+    "prefix": {"parameters": _AFTER | {"method": "prefix", "learning_rate": 2e-2}},
+    "ia3": {"parameters": _AFTER | {"method": "ia3", "learning_rate": 2e-2}},
     "lora": {"parameters": _AFTER | {"method": "lora", "learning_rate": 5e-3}},
     # Module 1's task, with as many trained numbers and steps.
     "event_prompt": {"parameters": _EVENT},
