@@ -43,11 +43,11 @@ batch_size = 4
 rank = 16  # as in organiser_lora: the mixture "linear" wants two equal ranks
 alpha = 32  # the adapter's output is scaled by alpha / rank
 test_events = 40  # confirmations measured before and after; 0: all
-table_messages = 20  # for each cell of the other tables
+table_messages = 16  # for each cell of the other tables
 event_tokens = 52  # the longest answer we wait for
 confirm_tokens = 40
 mixtures = [["cat", 1.0, 1.0], ["cat", 0.5, 0.5]]  # how, weight of event, weight of confirm
-noise = 0.2  # how far the other base's weights are moved, in standard deviations of each matrix
+noise = 0.1  # how far the other base's weights are moved, in standard deviations of each matrix
 tolerance = 1e-3  # the largest difference of two logits that we call rounding
 margin = 0.3  # how much better "after" must be, for the claim to stand
 
@@ -532,8 +532,8 @@ def fresh_base():
 
 # %%
 def text_loss(model):
-    """Return the mean loss (nats per token) of the messages as plain text."""
-    batch = tokenizer(list(few["message"]), return_tensors="pt", padding=True).to(model.device)
+    """Return the mean loss (nats per token) of eight messages as plain text."""
+    batch = tokenizer(list(few["message"][:8]), return_tensors="pt", padding=True).to(model.device)
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
     with torch.inference_mode():
         return model(**batch, labels=labels).loss.item()
@@ -543,7 +543,7 @@ with model.disable_adapter():
     own_loss = text_loss(model)
 noisy, fresh = moved_base(noise), fresh_base()
 for name, loss in {"own": own_loss, "noise": text_loss(noisy), "fresh": text_loss(fresh)}.items():
-    record(f"{name}_base_text_loss", loss, n=len(few), seed=seed)
+    record(f"{name}_base_text_loss", loss, n=min(8, len(few)), seed=seed)
 
 # %% [markdown]
 # Now the event adapter on top of each. There is no error and no warning.
