@@ -499,6 +499,10 @@ def test_a_confirmation_may_invent_no_day_or_time(text: str, faults: list[str]) 
     assert confirmation_faults(text, BARE) == faults
 
 
+def test_a_copy_of_the_event_confirms_nothing() -> None:
+    assert confirmation_faults(DINNER, DINNER) == ["no sentence"]
+
+
 def test_no_event_cannot_be_confirmed() -> None:
     with pytest.raises(ValueError, match="no event"):
         confirmation_faults("Nothing.", "null")
