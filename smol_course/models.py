@@ -295,14 +295,16 @@ def answer(
     batch_size: int = 32,
     bf16: bool = False,
     show: bool = True,
+    temperature: float = 0.0,
 ) -> list[str]:
     """Return the model's answers to conversations (lists of role/content messages), in the same order.
 
-    Greedy, in batches of similar length padded on the left, each answer at most ``max_new_tokens`` tokens
-    long and without special tokens. ``bf16=True`` asks a bfloat16 copy of the model, which is quicker where
-    `prepare` found bfloat16 quick; single answers may differ. The model's weights and mode (training or not),
-    its settings and the tokenizer's padding side stay as they were. Raises the library's ValueError for a
-    tokenizer without chat template or padding token.
+    In batches of similar length padded on the left, each answer at most ``max_new_tokens`` tokens long and
+    without special tokens. Temperature 0 is greedy; above it, tokens are drawn by chance from the whole
+    distribution, and torch's seed decides which. ``bf16=True`` asks a bfloat16 copy of the model, which is
+    quicker where `prepare` found bfloat16 quick; single answers may differ. The model's weights and mode
+    (training or not), its settings and the tokenizer's padding side stay as they were. Raises the library's
+    ValueError for a tokenizer without chat template or padding token, and for a temperature below 0.
     """
     import torch
 
@@ -323,8 +325,9 @@ def answer(
             rows = order[start : start + batch_size]
             batch = [prompts[row] for row in rows]
             with torch.inference_mode():
-                for row, text in zip(rows, _generate(asked, tokenizer, batch, max_new_tokens), strict=True):
-                    answers[row] = text
+                texts = _generate(asked, tokenizer, batch, max_new_tokens, temperature)
+            for row, text in zip(rows, texts, strict=True):
+                answers[row] = text
             if show:
                 print(f"{'' if start else 'Answered'} {start + len(rows)}", end="", flush=True)
     finally:
@@ -350,17 +353,19 @@ def _bfloat16_copy(model: Any) -> Any:
     return twin
 
 
-def _generate(model: Any, tokenizer: Any, prompts: list[list[int]], max_new_tokens: int) -> list[str]:
+def _generate(
+    model: Any, tokenizer: Any, prompts: list[list[int]], max_new_tokens: int, temperature: float
+) -> list[str]:
     """Continue the prompts (token ids) as one batch; return the new texts."""
     batch = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt").to(model.device)
     tokens = model.generate(  # (prompts, longest prompt + new tokens)
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
         max_new_tokens=max_new_tokens,
-        do_sample=False,
-        temperature=None,
-        top_p=None,
-        top_k=None,
+        do_sample=temperature != 0,
+        temperature=temperature or None,
+        top_p=1.0 if temperature else None,
+        top_k=0 if temperature else None,
         use_cache=True,  # training turns it off in the model's settings
         pad_token_id=tokenizer.pad_token_id,
     )

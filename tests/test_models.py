@@ -384,6 +384,23 @@ def test_answer_nothing_and_quietly(tiny: tuple[Any, Any], capsys: Any) -> None:
     assert capsys.readouterr().out == ""
 
 
+def test_answers_drawn_by_chance(tiny: tuple[Any, Any]) -> None:
+    import torch
+
+    model, tokenizer = tiny
+    asked = [[{"role": "user", "content": "hello"}]] * 4
+
+    def drawn(seed: int, temperature: float) -> list[str]:
+        torch.manual_seed(seed)
+        return models.answer(model, tokenizer, asked, max_new_tokens=8, temperature=temperature)
+
+    assert drawn(0, 1.0) == drawn(0, 1.0) != drawn(1, 1.0)
+    assert len(set(drawn(0, 1.0))) > 1  # copies of one prompt get answers of their own
+    assert len(set(drawn(0, 0.0))) == 1
+    with pytest.raises(ValueError):
+        drawn(0, -1.0)
+
+
 def test_answer_in_bfloat16_leaves_the_model(tiny: tuple[Any, Any], monkeypatch: Any) -> None:
     model, tokenizer = tiny
     model.train()

@@ -114,6 +114,52 @@ def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     return value
 
 
+def complete(answer: Any, parts: dict[str, type]) -> dict[str, Any]:
+    """Return a 🦁's results if they have all these parts, each of its kind and filled in.
+
+    Raises NotYet while parts are empty (a list without numbers, a zero), and Mistake for a part that is missing or of
+    another kind.
+    """
+    results = expect(answer, dict, "results")
+    missing = [name for name in parts if name not in results]
+    if missing:
+        raise Mistake(f"results has no {missing[0]!r}: keep all names of the cell above.")
+    for name, kind in parts.items():
+        expect(results[name], kind, name)
+    empty = [name for name in parts if results[name] in ([], 0)]
+    if empty:
+        raise NotYet(f"still empty: {', '.join(empty)}.")
+    return results
+
+
+def shares(results: dict[str, Any], name: str, seeds: int) -> list[float]:
+    """Return the list of accuracies (or other shares, 0 to 1) under a name, one for each of at least ``seeds`` runs.
+
+    Raises Mistake for percents, for what lies outside 0 to 1, and for too few.
+    """
+    for value in results[name]:
+        expect(value, (float, int), f"each number of {name}")
+        if 1 < value <= 100:
+            raise Mistake(f"{name} holds {value:.4g}: that looks like percent. Write 41 % as 0.41.")
+        if not 0 <= value <= 1:
+            raise Mistake(f"{name} holds {value:.4g}, which is no share: they lie from 0 to 1.")
+    enough(results[name], name, seeds)
+    return results[name]
+
+
+def enough(values: list[Any], name: str, seeds: int) -> None:
+    """Raise Mistake unless there is a value for each of so many seeds."""
+    if len(values) < seeds:
+        raise Mistake(f"{name} has {len(values)} of at least {seeds} seeds: one lucky run proves nothing.")
+
+
+def untested(train_ids: list[Any]) -> None:
+    """Raise Mistake if one of the ids of training messages is that of a message of a test split."""
+    for name in train_ids:
+        if expect(name, str, "each of train_ids").lower().startswith(("test-", "hard-")):
+            raise Mistake(f"You trained on a message of a test split ({name[:20]}): it can test nothing now.")
+
+
 def _given(value: Any, what: str) -> None:
     if value is None or value is Ellipsis or value is NotImplemented:
         raise NotYet(f"{what} is still missing.")

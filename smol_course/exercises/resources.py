@@ -7,7 +7,7 @@ the learner's own words in a dictionary: this module cannot know whether they me
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, NotYet, call, expect
+from smol_course.exercises import Exercise, Mistake, call, complete, enough, expect
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -293,14 +293,7 @@ _LISTS = ("baseline_peak_mb", "my_peak_mb", "baseline_seconds", "my_seconds", "b
 
 
 def _judge_half(answer: Any) -> str | None:
-    results = expect(answer, dict, "results")
-    for name in (*_LISTS, "dev_messages", "my_messages"):
-        if name not in results:
-            return f"results has no {name!r}: keep all names of the cell above."
-        expect(results[name], list if name in _LISTS else int, name)
-    empty = [name for name in results if results[name] in ([], 0)]
-    if empty:
-        raise NotYet(f"still empty: {', '.join(empty)}.")
+    results = complete(answer, dict.fromkeys(_LISTS, list) | {"dev_messages": int, "my_messages": int})
     for name in _LISTS:
         if found := _list_mistake(name, results[name]):
             return found
@@ -318,8 +311,7 @@ def _list_mistake(name: str, values: list[Any]) -> str | None:
             return f"{name} holds {value:.4g}, which cannot have been measured."
         if name.endswith("_mb") and value < 50:
             return f"{name} holds {value:.4g}: that looks like gigabytes. Write megabytes, as peak_mb is recorded."
-    if len(values) < _SEEDS:
-        return f"{name} has {len(values)} of at least {_SEEDS} seeds: one lucky run proves nothing."
+    enough(values, name, _SEEDS)
     return None
 
 

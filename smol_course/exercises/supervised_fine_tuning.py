@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, NotYet, call, expect
+from smol_course.exercises import Exercise, Mistake, call, complete, expect, shares, untested
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -347,10 +347,9 @@ _WHAT = {
 
 
 def _judge_results(answer: Any) -> str | None:
-    results = _complete(answer)
+    results = complete(answer, _WHAT)
     for name in ("baseline_accuracy", "my_accuracy"):
-        if found := _accuracy_mistake(name, results[name]):
-            return found
+        shares(results, name, _SEEDS)
     if results["test_messages"] < _MESSAGES:
         return f"{results['test_messages']} test messages decide too little: measure on at least {_MESSAGES}."
     for name in ("baseline_tokens", "my_tokens"):
@@ -359,41 +358,13 @@ def _judge_results(answer: Any) -> str | None:
     if results["my_tokens"] > results["baseline_tokens"]:
         more = results["my_tokens"] - results["baseline_tokens"]
         return f"Your runs train on {more} tokens more than the budget, which is what the notebook trains on."
-    for name in results["train_ids"]:
-        if expect(name, str, "each of train_ids").lower().startswith(("test-", "hard-")):
-            return f"You trained on a message of a test split ({name[:20]}): it can test nothing now."
+    untested(results["train_ids"])
     worst, best = min(results["my_accuracy"]), max(results["baseline_accuracy"])
     if worst <= best:
         return (
             f"Your worst run ({worst:.3f}) is not above the notebook's best ({best:.3f}): "
             "the difference may be luck. Every run of yours must lie above every run of the notebook."
         )
-    return None
-
-
-def _complete(answer: Any) -> dict[str, Any]:
-    """The results with all their parts. Raises NotYet while some are empty, else Mistake."""
-    results = expect(answer, dict, "results")
-    missing = [name for name in _WHAT if name not in results]
-    if missing:
-        raise Mistake(f"results has no {missing[0]!r}: keep all names of the cell above.")
-    for name, kind in _WHAT.items():
-        expect(results[name], kind, name)
-    empty = [name for name in _WHAT if results[name] in ([], 0)]
-    if empty:
-        raise NotYet(f"still empty: {', '.join(empty)}.")
-    return results
-
-
-def _accuracy_mistake(name: str, values: list[Any]) -> str | None:
-    for value in values:
-        expect(value, (float, int), f"each number of {name}")
-        if 1 < value <= 100:
-            return f"{name} holds {value:.4g}: that looks like percent. Write 41 % as 0.41."
-        if not 0 <= value <= 1:
-            return f"{name} holds {value:.4g}, which is no accuracy: they lie from 0 to 1."
-    if len(values) < _SEEDS:
-        return f"{name} has {len(values)} of at least {_SEEDS} seeds: one lucky run proves nothing."
     return None
 
 
@@ -437,7 +408,7 @@ _LION = Exercise(
         ),
         ("trained on a hard message", _form(train_ids=["hard-0003"]), "a test split (hard-0003)"),
         ("percent", _form(my_accuracy=[40, 38, 41]), "looks like percent"),
-        ("no accuracy", _form(my_accuracy=[0.4, -0.1, 0.4]), "which is no accuracy"),
+        ("no accuracy", _form(my_accuracy=[0.4, -0.1, 0.4]), "which is no share"),
         ("one run not above", _form(my_accuracy=[0.5, 0.32, 0.6]), "worst run (0.320) is not above"),
         ("a part is missing", lambda: {"my_accuracy": [0.5, 0.6, 0.7]}, "has no 'baseline_accuracy'"),
         ("negative tokens", _form(my_tokens=-1), "my_tokens should be the number of tokens"),
