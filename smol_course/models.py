@@ -393,7 +393,9 @@ def save_artifact(
     try:
         draft.mkdir(parents=True, exist_ok=True)
         with _no_progress_bars():
-            model.save_pretrained(draft, state_dict=_bfloat16(model))
+            # An adapter has no embedding of its own here; to find that out, peft would ask the Hub about the base.
+            more = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+            model.save_pretrained(draft, state_dict=_bfloat16(model), **more)
         tokenizer.save_pretrained(draft)
         _tidy(draft, base)
         _write_json(draft / _PROVENANCE, _provenance(name, base))
