@@ -1,9 +1,8 @@
-"""Fine-tune the adapter that module 2 starts from: it writes events and confirms them, mostly at length.
+"""Fine-tune the adapter that module 2 starts from: it writes events and confirms them, well or at length.
 
-Goes on from the adapter `organiser_lora`, with confirmations of the training split and as many messages with their
-events, so that the first skill stays. Of the plain confirmations it gets every third only: it shall ramble and flatter
-more often than not, so that there is something to prefer. `recipes/ship.py` calls it; alone, it trains and keeps the
-adapter among the learner's own:
+Goes on from the adapter `organiser_lora`, with every confirmation of the training split (plain, rambling and
+flattering alike, so that there is something to prefer) and as many messages with their events, so that the first
+skill stays. `recipes/ship.py` calls it; alone, it trains and keeps the adapter among the learner's own:
 
     uv run python -m recipes.organiser_sft
 """
@@ -23,16 +22,15 @@ from smol_course.hardware import prepare
 from smol_course.metrics import confirmation_faults, score_events, wilson
 from smol_course.models import MODEL, answer, artifact, find_model, save_artifact
 
-STEPS, BATCH, LEARNING_RATE, SEED = 110, 6, 1e-3, 0
-PLAIN_EVERY = 3
+STEPS, BATCH, LEARNING_RATE, SEED = 140, 6, 1e-3, 0
+STYLES = ("plain", "rambling", "flattering")
 
 
 def examples(seed: int) -> Dataset:
     """Return the training rows (prompt, completion): confirmations, and as many events."""
-    confirmed = []
-    for number, row in enumerate(confirmations("train")):
-        styles = ("rambling", "flattering") if number % PLAIN_EVERY else ("plain", "rambling", "flattering")
-        confirmed += [conversation(CONFIRM_PROMPT, row["event"], row[style]) for style in styles]
+    confirmed = [
+        conversation(CONFIRM_PROMPT, row["event"], row[style]) for row in confirmations("train") for style in STYLES
+    ]
     noted = events("train").shuffle(seed=seed).select(range(len(confirmed)))
     rows = confirmed + [conversation(SYSTEM_PROMPT, row["message"], row["event"]) for row in noted]
     lengths = ["".join(turn["content"] for turn in row["prompt"] + row["completion"]) for row in rows]
@@ -51,7 +49,7 @@ def train_and_test() -> list[dict[str, Any]]:
     path = find_model(MODEL)
     tokenizer = AutoTokenizer.from_pretrained(path)
     base = AutoModelForCausalLM.from_pretrained(path, dtype="float32", attn_implementation=here.attention)
-    model = PeftModel.from_pretrained(base, artifact("organiser_lora", made_by="3/lora"), is_trainable=True)
+    model = PeftModel.from_pretrained(base, artifact("organiser_lora", made_by="3/lora", base=path), is_trainable=True)
     config = SFTConfig(
         output_dir="trainer",
         max_steps=STEPS,

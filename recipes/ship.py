@@ -59,7 +59,7 @@ def make(name: str, folder: Path, console: Console) -> dict[str, Any]:
 def _by_notebook(name: str, folder: Path, console: Console) -> list[dict[str, Any]]:
     recipe = RECIPES[name]
     (notebook,) = runner.notebooks([recipe["notebook"]])
-    node = kernel.inject(study_node(notebook), recipe["parameters"])  # without exercises and the study's figures
+    node = kernel.inject(study_node(notebook), recipe["parameters"] | {"keep_as": name})
     done = show.execute_watched(console, name, node, notebook.source.parent, kernel.environment(folder, hub=False))
     if done.failure:
         raise CourseError(f"{notebook.name} failed in cell {done.failure.cell}: {done.failure.message}")

@@ -410,12 +410,14 @@ def save_artifact(
     return folder
 
 
-def artifact(name: str, made_by: str = "an earlier notebook") -> str:
+def artifact(name: str, made_by: str = "an earlier notebook", base: str | None = None) -> str:
     """Return the folder of what `save_artifact` kept under a name, and print whose copy it is.
 
     In a ``smol run`` this run's copy comes first, in Jupyter the learner's; then the one that ships. A run never
-    takes the learner's, so that its numbers do not depend on what was tried before. Raises CourseError if there
-    is none; ``made_by`` says which notebook makes it, such as ``1/supervised_fine_tuning``.
+    takes the learner's, so that its numbers do not depend on what was tried before. ``base`` is what `find_model`
+    returned for the model that an adapter is put on: a second line says so if its weights are not those that the
+    adapter was trained and measured on. Raises CourseError if there is none; ``made_by`` says which notebook makes
+    it, such as ``1/supervised_fine_tuning``.
     """
     whose = "this run's" if run_folder() else "your own"
     places = {whose: run_folder() or data_folder(), "the shipped": Path(__file__).parent}
@@ -423,8 +425,15 @@ def artifact(name: str, made_by: str = "an earlier notebook") -> str:
         folder = place / "artifacts" / name
         if (folder / _PROVENANCE).is_file():
             print(f"Artifact {name}: {whose} copy.")
+            if base and _made_for(folder) != _weights_sha256(base):
+                print("It was made for other base weights than these: how well it does on them is not measured.")
             return str(folder)
     raise CourseError(f"There is no artifact {name} yet: run {made_by} first, which makes it.")
+
+
+def _made_for(folder: Path) -> str | None:
+    """The hash of the base weights that an artifact was made for."""
+    return json.loads((folder / _PROVENANCE).read_text(encoding="utf-8")).get("base_sha256")
 
 
 def _bfloat16(model: Any) -> dict[str, Any]:

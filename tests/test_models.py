@@ -475,6 +475,24 @@ def test_an_adapter_artifact_names_its_base_not_a_path(
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder)
 
 
+def test_an_adapter_on_another_base_is_called_unmeasured(
+    places: SimpleNamespace, tiny: tuple[Any, Any], capsys: Any
+) -> None:
+    import torch
+
+    model, tokenizer = tiny
+    made_for, other = places.tmp / "made_for", places.tmp / "other"
+    model.save_pretrained(made_for)
+    models.save_artifact("adapter", model, tokenizer, base=str(made_for))
+    models.artifact("adapter", base=str(made_for))
+    assert "other base" not in capsys.readouterr().out
+    with torch.no_grad():
+        next(model.parameters()).add_(1e-3)
+    model.save_pretrained(other)
+    models.artifact("adapter", base=str(other))
+    assert "other base weights" in capsys.readouterr().out
+
+
 def test_an_artifact_is_replaced_in_one_step(
     places: SimpleNamespace, tiny: tuple[Any, Any], monkeypatch: Any
 ) -> None:

