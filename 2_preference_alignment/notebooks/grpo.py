@@ -27,7 +27,7 @@
 # On Colab, install the course; anywhere else this does nothing.
 import importlib.util
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+ADDRESS")
+    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `reward = "random"` the grader throws dice: the same code runs, nothing
@@ -41,7 +41,7 @@ start_batch = 4
 start_rate = 1e-3
 reward = "fields"  # "random": dice. "bad": the same with a hole, see below
 steps = 10
-prompts_each_step = 3
+prompts_each_step = 4
 group_size = 8  # answers to each prompt
 learning_rate = 5e-4
 temperature = 1.0

@@ -31,7 +31,7 @@
 # On Colab, install the course; anywhere else this does nothing.
 import importlib.util
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+ADDRESS")
+    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `shuffle = True` half of the labels are turned round: nothing
@@ -689,4 +689,4 @@ check("human_feedback/dog", kappa)
 # thumb_rows = load_dataset("trl-lib/kto-mix-14k", split="train[:1000]")
 # ```
 #
-# Next in the course: `grpo`, where the reward is a program that checks the answer.
+# Next in the course: [GRPO](../grpo.md), where the reward is a program that checks the answer.

@@ -31,7 +31,7 @@
 # On Colab, install the course; anywhere else this does nothing.
 import importlib.util
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+ADDRESS")
+    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. `budget` is the one from which the sizes of all methods follow. With
@@ -507,7 +507,7 @@ for name, score in {"mean": torch.mean, "sum": torch.sum}.items():
 # ## What to believe
 #
 # The claim compares with a start that had never seen the task, so any training on good answers should pass it. The honest question is whether ORPO does
-# better than its rivals **with the same tokens**. The study of this notebook (`smol study 2/orpo`) ran them, ORPO on two seeds.
+# better than its rivals **with the same tokens**. The study of this notebook (`smol study 2/orpo`) ran them, ORPO on three seeds.
 
 # %% tags=["study"]
 study = json.loads(Path("../studies/orpo.json").read_text(encoding="utf-8"))["runs"]
@@ -591,4 +591,4 @@ check("orpo/dog", log_odds_ratio)
 # rows = load_dataset("trl-lib/ultrafeedback_binarized", split="train")
 # ```
 #
-# Next in the course: [GRPO](../grpo.md), where a program gives the reward.
+# Next in the course: [human feedback](../human_feedback.md), where people give the verdicts.
