@@ -57,6 +57,7 @@ import json
 import random
 import statistics
 import tempfile
+import warnings
 from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -70,6 +71,7 @@ from smol_course.metrics import event_right, field_f1, fields_right, parse_event
 from smol_course.models import answer, find_model
 
 # %% tags=["setup"]
+warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -443,31 +445,28 @@ pd.DataFrame(numbers).T[columns].round(3)
 
 # %% tags=["study"]
 for run, found in study.items():
-    print(f"{run:15}", found["failed"] or ("asked for no claim" if run == "bad_reward" else "the claim stands"))
+    asked_for = found["parameters"].get("margin", margin) > 0
+    print(f"{run:15}", found["failed"] or ("the claim stands" if asked_for else "asked for no claim"))
 
 # %% [markdown]
 # ## What a bad reward teaches
 #
-# In one run of the study the reward is its own first version: a field left out counts as null. That curve rises, as nicely as any. Now look
-# at what we wanted, and at the fields left out.
+# Two runs of the study are longer and at twice the learning rate. One has the right reward, the other its own first version: a field left
+# out counts as null. Look at what each is paid, and then at what we wanted.
 
 # %% tags=["study"]
-bad = numbers["bad_reward"]
+longer = {"right reward": numbers["longer"], "bad reward": numbers["longer_bad"]}
 shown = {"its own reward, in training": ("first_own_reward", "last_own_reward"),
          "length of its answers, in training (tokens)": ("first_length", "last_length"),
+         "true reward of sampled answers, test messages": ("before_sampled_reward", "after_sampled_reward"),
          "field F1 on test messages": ("before_field_f1", "after_field_f1"),
-         "event accuracy on test messages": ("before_event_accuracy", "after_event_accuracy"),
          "fields left out on test messages (of 5)": ("before_left_out", "after_left_out")}
-table = pd.DataFrame({what: [bad[name] for name in names] for what, names in shown.items()}, index=["before", "after, bad reward"]).T
-scores, late = score_events(after_greedy, test["event"]), log.tail(part)
-table["after, this run"] = [late["reward"].astype(float).mean(), late["completions/mean_length"].astype(float).mean(),
-                            scores.field_f1, scores.accuracy, left_out(after_greedy)]
-table.round(3)
+pd.DataFrame({(name, when): [run[pair[place]] for pair in shown.values()]
+              for name, run in longer.items() for place, when in enumerate(("before", "after"))}, index=list(shown)).round(3)
 
 # %% [markdown]
-# Nothing in its own curve tells this reward from the right one. But saying less pays here: a field that is not written cannot be wrong, and cannot
-# spoil the JSON. In so short a run it hardly shows, and runs with the right reward leave out some fields as well. In an earlier trial with twice the
-# learning rate, whole answers came down to three fields; the lesson has one. To see it yourself: `reward = "bad"`, `learning_rate = 1e-3`, `margin = -1.0`.
+# Nothing in its own curve tells the bad reward from the right one. But saying less pays there: a field that is not written cannot be wrong, and cannot
+# spoil the JSON. Compare the last row.
 #
 # ## Exercises
 #
