@@ -688,4 +688,4 @@ check("dpo/lion", results)
 # Without an adapter in the model, pass `peft_config=LoraConfig(...)`: the bare model is then the reference. From a command line it is
 # `trl dpo --config file.yaml`, and `accelerate launch` before it for more processes.
 #
-# Next in the course: the next lesson of [this module](../README.md).
+# Next in the course: [ORPO](../orpo.md), skill and preference in one stage.

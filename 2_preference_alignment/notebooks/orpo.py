@@ -181,7 +181,7 @@ for text, faults in list(zip(before_said, before_faults))[:3]:
     print(text[:120].replace("\n", " / "), "\n   ", faults)
 
 # %% [markdown]
-# Its first job must not suffer: the event of a message, judged as in module 1.
+# And its first job: the event of a message, judged as in module 1. No training row below will ask for it.
 
 # %%
 messages = events("test").select(range(test_messages))
@@ -473,7 +473,7 @@ for event, text, faults in list(zip(test["event"], after_said, after_faults))[:4
 pd.Series([fault for faults in after_faults for fault in faults], dtype=str).value_counts().to_frame("answers")
 
 # %% [markdown]
-# And the first job, on the same messages as before:
+# And the first job, on the same messages as before. Nothing in the training asked for it, so see what is left of it:
 
 # %%
 record_events("after")
