@@ -430,8 +430,8 @@ for change, old, new, event in graded_pairs[:2] + graded_pairs[-3:]:
 # ## What to believe
 #
 # Training raised what it was paid for: the mean reward of *sampled* answers. Compare `sampled_readable` before and after, and you see the main source of it: drawn by
-# chance, a half-trained model often writes broken JSON. Its *greedy* answers hardly ever did. So they have less to gain; in our trials with this start their
-# event accuracy and field F1 did not rise. A higher reward is no promise about every other measure.
+# chance, a half-trained model often writes broken JSON. Its *greedy* answers hardly ever did. So they have less to gain: look at
+# their event accuracy and field F1, here and in the study's table. A higher reward is no promise about every other measure.
 #
 # One run is one throw. The study of this notebook (`smol study 2/grpo`) repeats it with other seeds: another start, other messages, other
 # samples. And it runs the control, where the rewards are dice: all else the same, and the claim must fail.

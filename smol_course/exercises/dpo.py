@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, call, complete, enough, expect, shares, untested
+from smol_course.exercises import Exercise, Mistake, call, complete, enough, expect, shares, untested, variants
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -358,19 +358,16 @@ def _judge_pairs(answer: Any) -> str | None:
     return None
 
 
-def _form(**changed: Any) -> Callable[[], dict[str, Any]]:
-    """Return a function that makes results of the right form, made up, with these parts changed."""
-    made_up: dict[str, Any] = {
-        "baseline_liked": [0.5, 0.52, 0.51],
-        "my_liked": [0.6, 0.58, 0.61],
-        "start_event_accuracy": [0.5, 0.5, 0.5],
-        "my_event_accuracy": [0.49, 0.5, 0.48],
-        "test_events": 280,
-        "baseline_pairs": 48,
-        "my_pairs": 48,
-        "train_ids": ["train-0001", "mine-1"],
-    }
-    return lambda: made_up | changed
+_form = variants({
+    "baseline_liked": [0.5, 0.52, 0.51],
+    "my_liked": [0.6, 0.58, 0.61],
+    "start_event_accuracy": [0.5, 0.5, 0.5],
+    "my_event_accuracy": [0.49, 0.5, 0.48],
+    "test_events": 280,
+    "baseline_pairs": 48,
+    "my_pairs": 48,
+    "train_ids": ["train-0001", "mine-1"],
+})
 
 
 _LION = Exercise(

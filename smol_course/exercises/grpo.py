@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, Mistake, call, complete, expect, shares, untested
+from smol_course.exercises import Exercise, Mistake, call, complete, expect, shares, untested, variants
 
 # --- 🐢 Advantages of a group -------------------------------------------------------------------------------
 
@@ -462,20 +462,17 @@ def _judge_results(answer: Any) -> str | None:
     return None
 
 
-def _form(**changed: Any) -> Callable[[], dict[str, Any]]:
-    """Return a function that makes results of the right form, made up, with these parts changed."""
-    made_up = {
-        "baseline_reward": [0.6, 0.62, 0.61],
-        "my_reward": [0.7, 0.68, 0.71],
-        "dice_reward": [0.5, 0.52, 0.51],
-        "my_field_f1_before": [0.5, 0.52, 0.51],
-        "my_field_f1_after": [0.6, 0.51, 0.55],
-        "test_messages": 96,
-        "baseline_completions": 400,
-        "my_completions": 400,
-        "train_ids": ["train-0001", "mine-1"],
-    }
-    return lambda: made_up | changed
+_form = variants({
+    "baseline_reward": [0.6, 0.62, 0.61],
+    "my_reward": [0.7, 0.68, 0.71],
+    "dice_reward": [0.5, 0.52, 0.51],
+    "my_field_f1_before": [0.5, 0.52, 0.51],
+    "my_field_f1_after": [0.6, 0.51, 0.55],
+    "test_messages": 96,
+    "baseline_completions": 400,
+    "my_completions": 400,
+    "train_ids": ["train-0001", "mine-1"],
+})
 
 
 _LION = Exercise(

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, call, complete, expect, shares, untested
+from smol_course.exercises import Exercise, Mistake, call, complete, expect, shares, untested, variants
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -377,19 +377,16 @@ def _compared(mine: list[float], baseline: list[float]) -> str | None:
     return None
 
 
-def _form(**changed: Any) -> Callable[[], dict[str, Any]]:
-    """Return a function that makes results of the right form, made up, with these parts changed."""
-    made_up = {
-        "baseline_f1": [0.3, 0.32, 0.31],
-        "my_f1": [0.33, 0.31, 0.32],
-        "test_messages": 300,
-        "baseline_parameters": 4_000_000,
-        "my_parameters": 1_000_000,
-        "baseline_tokens": 1000,
-        "my_tokens": 1000,
-        "train_ids": ["train-0001", "mine-1"],
-    }
-    return lambda: made_up | changed
+_form = variants({
+    "baseline_f1": [0.3, 0.32, 0.31],
+    "my_f1": [0.33, 0.31, 0.32],
+    "test_messages": 300,
+    "baseline_parameters": 4_000_000,
+    "my_parameters": 1_000_000,
+    "baseline_tokens": 1000,
+    "my_tokens": 1000,
+    "train_ids": ["train-0001", "mine-1"],
+})
 
 
 _LION = Exercise(

@@ -7,7 +7,7 @@ the learner's own words in a dictionary: this module cannot know whether they me
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, call, complete, enough, expect
+from smol_course.exercises import Exercise, Mistake, call, complete, enough, expect, variants
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -330,19 +330,16 @@ def _price(results: dict[str, Any]) -> str | None:
     return None
 
 
-def _half(**changed: Any) -> Callable[[], dict[str, Any]]:
-    """Return a function that makes results of the right form, made up, with these parts changed."""
-    made_up: dict[str, Any] = {
-        "baseline_peak_mb": [5300, 5290, 5310],
-        "my_peak_mb": [2400, 2410, 2390],
-        "baseline_seconds": [5.6, 5.7, 5.8],
-        "my_seconds": [5.0, 5.1, 5.2],
-        "baseline_dev_loss": [0.28, 0.29, 0.3],
-        "my_dev_loss": [0.27, 0.3, 0.29],
-        "dev_messages": 96,
-        "my_messages": 64,
-    }
-    return lambda: made_up | changed
+_half = variants({
+    "baseline_peak_mb": [5300, 5290, 5310],
+    "my_peak_mb": [2400, 2410, 2390],
+    "baseline_seconds": [5.6, 5.7, 5.8],
+    "my_seconds": [5.0, 5.1, 5.2],
+    "baseline_dev_loss": [0.28, 0.29, 0.3],
+    "my_dev_loss": [0.27, 0.3, 0.29],
+    "dev_messages": 96,
+    "my_messages": 64,
+})
 
 
 _LION = Exercise(

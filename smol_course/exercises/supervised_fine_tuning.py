@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, call, complete, expect, shares, untested
+from smol_course.exercises import Exercise, Mistake, call, complete, expect, shares, untested, variants
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -368,17 +368,14 @@ def _judge_results(answer: Any) -> str | None:
     return None
 
 
-def _form(**changed: Any) -> Callable[[], dict[str, Any]]:
-    """Return a function that makes results of the right form, made up, with these parts changed."""
-    made_up = {
-        "baseline_accuracy": [0.3, 0.32, 0.31],
-        "my_accuracy": [0.4, 0.38, 0.41],
-        "test_messages": 300,
-        "baseline_tokens": 1000,
-        "my_tokens": 1000,
-        "train_ids": ["train-0001", "mine-1"],
-    }
-    return lambda: made_up | changed
+_form = variants({
+    "baseline_accuracy": [0.3, 0.32, 0.31],
+    "my_accuracy": [0.4, 0.38, 0.41],
+    "test_messages": 300,
+    "baseline_tokens": 1000,
+    "my_tokens": 1000,
+    "train_ids": ["train-0001", "mine-1"],
+})
 
 
 _LION = Exercise(
