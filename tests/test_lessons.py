@@ -1,0 +1,88 @@
+"""Numbers that the lessons of module 2 work out in prose come out as they say."""
+
+import json
+import math
+import re
+import statistics
+from pathlib import Path
+
+import chitchat_dataset
+import pytest
+
+from smol_course.metrics import wilson
+
+MODULE = Path(__file__).parents[1] / "2_preference_alignment"
+
+
+def lesson(topic: str) -> str:
+    return (MODULE / f"{topic}.md").read_text(encoding="utf-8")
+
+
+def says(topic: str, *texts: str) -> None:
+    """Fail where the lesson does not say these words any more: then the test below them proves nothing."""
+    missing = [text for text in texts if text not in lesson(topic)]
+    assert not missing, f"{topic}.md no longer says {missing}"
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def test_how_many_conversations_people_rated() -> None:
+    says("human_feedback", "7,168 conversations")
+    data = json.loads(Path(chitchat_dataset.__file__).with_name("dataset.json").read_text(encoding="utf-8"))
+    assert len(data) == 7168
+
+
+def test_kappa_of_two_people_who_nearly_always_say_up() -> None:
+    says("human_feedback", "= 82 %", "(0.91 - 0.82) / (1 - 0.82) = 0.5")
+    chance = 0.9 * 0.9 + 0.1 * 0.1
+    assert chance == pytest.approx(0.82)
+    assert (0.91 - chance) / (1 - chance) == pytest.approx(0.5)
+
+
+def test_the_loss_of_a_rated_pair() -> None:
+    says("human_feedback", "sigmoid(0.8) = 0.69, the loss 0.371", "log 2 = 0.693")
+    assert sigmoid(1.2 - 0.4) == pytest.approx(0.69, abs=0.005)
+    assert -math.log(sigmoid(1.2 - 0.4)) == pytest.approx(0.371, abs=0.0005)
+    assert -math.log(sigmoid(0)) == pytest.approx(0.693, abs=0.0005)
+
+
+def test_the_loss_of_a_thumb() -> None:
+    says("human_feedback", "1 - sigmoid(0.2) = 0.45; for a thumb down, 0.55")
+    assert 1 - sigmoid(0.1 * (3 - 1)) == pytest.approx(0.45, abs=0.005)
+    assert 1 - sigmoid(0.1 * (1 - 3)) == pytest.approx(0.55, abs=0.005)
+
+
+def test_how_far_the_best_of_eight_moves_and_what_twenty_labels_say() -> None:
+    says("human_feedback", "1.2 nats for n = 8", "the 95 % interval is 70 % to 97 %")
+    assert math.log(8) - 7 / 8 == pytest.approx(1.2, abs=0.005)
+    assert wilson(18, 20) == pytest.approx((0.70, 0.97), abs=0.005)
+
+
+def test_the_odds_ratio_term_with_round_numbers() -> None:
+    says("orpo", "its logarithm 1.386", "4 / (4 + 1) = 0.8, and -log 0.8 = 0.223")
+    says("orpo", "The odds are 9 and 4, so the ratio is 2.25")
+    ratio = (0.5 / 0.5) / (0.2 / 0.8)
+    assert math.log(ratio) == pytest.approx(1.386, abs=0.0005)
+    assert -math.log(sigmoid(math.log(ratio))) == pytest.approx(0.223, abs=0.0005)
+    assert (0.9 / 0.1) / (0.8 / 0.2) == pytest.approx(2.25)
+
+
+def test_the_group_of_eight_answers() -> None:
+    """The advantages in the table follow from its rewards."""
+    says("grpo", "is 0.435, their standard deviation 0.221")
+    found = re.findall(r"^ +(\d\.\d\d) +([+-]\d\.\d\d)  ", lesson("grpo"), re.MULTILINE)
+    rewards, advantages = ([float(pair[place]) for pair in found] for place in (0, 1))
+    assert len(rewards) == 8
+    mean, spread = statistics.fmean(rewards), statistics.stdev(rewards)
+    assert (mean, spread) == pytest.approx((0.435, 0.221), abs=0.0005)
+    assert [(reward - mean) / (spread + 1e-4) for reward in rewards] == pytest.approx(advantages, abs=0.006)
+
+
+def test_the_odd_one_out_and_groups_that_are_all_wrong() -> None:
+    says("grpo", "−1.5 for the one wrong answer, +1.5 for the one right answer", "0.99⁸ = 0.92")
+    for rewards, odd in (((1, 1, 1, 0), -1.5), ((1, 0, 0, 0), 1.5)):
+        strongest = max(((r - statistics.fmean(rewards)) / statistics.stdev(rewards) for r in rewards), key=abs)
+        assert strongest == pytest.approx(odd)
+    assert 0.99**8 == pytest.approx(0.92, abs=0.005)
