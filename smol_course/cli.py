@@ -2,13 +2,16 @@
 sentence when something is wrong that the learner can mend."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from smol_course.errors import CourseError
+
+if TYPE_CHECKING:
+    from smol_course.organiser import Report
 
 app = typer.Typer(
     name="smol",
@@ -97,6 +100,61 @@ def doctor() -> None:
     for row in [*describe(), ("model", *cache_state())]:
         table.add_row(*map(str, row))
     console.print(table)
+
+
+@app.command()
+def evaluate(
+    who: Annotated[
+        str, typer.Argument(metavar="MODEL", help='"start", an artifact such as organiser_lora, or a report (.json)')
+    ],
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="REPORT", help="a baseline: a report's name or .json file")
+    ] = None,
+    messages: Annotated[int, typer.Option("--messages", min=0, help="test messages to ask; 0: all")] = 64,
+    items: Annotated[int, typer.Option("--items", min=0, help="everyday questions to ask; 0: all")] = 0,
+    pages: Annotated[int, typer.Option("--pages", min=1, help="help pages to read")] = 24,
+    save: Annotated[str | None, typer.Option("--save", metavar="FILE", help="keep the report (.json)")] = None,
+) -> None:
+    """Evaluate a model; with a baseline, the exit status is 1 if it got worse by more than chance explains."""
+    from smol_course import organiser
+
+    if who.endswith(".json"):
+        report = organiser.read(who)
+    else:
+        from smol_course.hardware import prepare
+
+        here, (model, tokenizer) = prepare(), organiser.load(who)
+        report = organiser.evaluate(
+            who, model, tokenizer, messages, items, pages, here.bf16, organiser.weights_of(who)
+        )
+    if save:
+        report.save(save)
+    table = Table(*("score", report.name, "95 % interval", "n"))
+    for name, (value, low, high, n) in organiser.numbers(report).items():
+        span = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+        table.add_row(name.replace("_", " "), f"{value:.3f}", span, str(n))
+    console.print(table)
+    if against:
+        raise typer.Exit(_gate(report, organiser.read(against)))
+
+
+def _gate(report: "Report", baseline: "Report") -> int:
+    """Print how the report compares with the baseline; return the exit status."""
+    from smol_course.organiser import gate
+
+    verdicts = gate(report, baseline)
+    table = Table(*("against " + baseline.name, "before", "now", "change, 95 % interval", "n", ""))
+    for verdict in verdicts:
+        found = verdict.comparison
+        change = f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+        said = "WORSE" if verdict.worse else "not worse"
+        table.add_row(
+            verdict.what, f"{verdict.before:.3f}", f"{verdict.after:.3f}", change, str(found.n), said
+        )
+    console.print(table)
+    worse = [verdict.what for verdict in verdicts if verdict.worse]
+    console.print(f"{report.name} got worse: {', '.join(worse)}." if worse else f"{report.name} passes.")
+    return 1 if worse else 0
 
 
 @app.command()

@@ -1,7 +1,7 @@
-"""Where the course's data comes from: the event messages that ship with the package.
+"""Where the course's data comes from: the event messages and the questions that ship with the package.
 
-How they were written and labelled stands beside them, in ``organiser/data/CARD.md``. After a change of the data,
-``python -m smol_course.data`` writes the card's table of counts anew.
+How they were written and labelled stands beside them, in ``organiser/data/CARD.md`` and ``CHOICES.md``. After a
+change of the messages, ``python -m smol_course.data`` writes the card's table of counts anew.
 """
 
 import json
@@ -68,6 +68,23 @@ def confirmations(split: str) -> "Dataset":
     events_of = {row["id"]: json.dumps(row["event"], ensure_ascii=False) for row in _rows(split)}
     rows = [row for row in _lines("confirmations") if row["id"] in events_of]
     return Dataset.from_list([{"id": row["id"], "event": events_of[row["id"]]} | row for row in rows])
+
+
+def choices(name: str = "everyday", split: str = "test") -> "Dataset":
+    """Return questions with four options each: "everyday" ones, or the course's own "quiz" questions.
+
+    Columns: ``id``, ``kind`` (the topic), ``form`` ("cloze": the right option completes the text; "question"),
+    ``text``, ``options`` (four texts) and ``right`` (the index of the right one). The split "shots" holds an example
+    of each kind of everyday question, to show in a prompt. Raises CourseError for another name or split.
+    """
+    from datasets import Dataset
+
+    known = {"everyday": ("test", "shots"), "quiz": ("test",)}
+    if split not in known.get(name, ()):
+        names = ", ".join(f"{one} ({' or '.join(splits)})" for one, splits in known.items())
+        raise CourseError(f"There are no choices {name!r} with the split {split!r}; there are: {names}.")
+    rows = [row for row in _lines(name) if row["split"] == split]
+    return Dataset.from_list([{key: row[key] for key in row if key != "split"} for row in rows])
 
 
 def conversation(prompt: str, message: str, reply: str) -> dict[str, list[dict[str, str]]]:

@@ -14,13 +14,14 @@ from smol_course.data import (
     SPLITS,
     SYSTEM_PROMPT,
     card_table,
+    choices,
     confirmations,
     conversation,
     events,
     in_like_batches,
 )
 from smol_course.errors import CourseError
-from smol_course.metrics import confirmation_faults, score_events, title_f1
+from smol_course.metrics import confirmation_faults, score_events, title_f1, wilson
 from smol_course.settings import repository
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -412,3 +413,61 @@ def test_module_1_builds_what_the_package_has() -> None:
     assert space["in_like_batches"](rows)["id"] == ours["id"] != rows["id"]
     for row in rows.select(range(3)):
         assert space["conversation"](row) == conversation(SYSTEM_PROMPT, row["message"], row["event"])
+
+
+# --- Questions with options ---------------------------------------------------------------------------------
+
+CHOICES = {(name, split): list(choices(name, split)) for name, split in
+           (("everyday", "test"), ("everyday", "shots"), ("quiz", "test"))}
+every_collection = pytest.mark.parametrize("rows", CHOICES.values(), ids=map("/".join, CHOICES))
+
+
+@every_collection
+def test_choices_are_well_formed(rows: list[dict]) -> None:
+    assert len({row["id"] for row in rows}) == len({row["text"] for row in rows}) == len(rows)
+    for row in rows:
+        assert set(row) == {"id", "kind", "form", "text", "options", "right"}
+        assert len(row["options"]) == len(set(map(str.casefold, row["options"]))) == 4, row["text"]
+        assert row["right"] in range(4)
+        assert (row["form"] == "question") == row["text"].endswith("?")
+        assert all(text == text.strip() and text for text in (row["text"], *row["options"]))
+
+
+@every_collection
+def test_options_of_a_question_are_of_like_length(rows: list[dict]) -> None:
+    for row in rows:
+        lengths = sorted(map(len, row["options"]))
+        assert lengths[-1] - lengths[0] <= max(6, lengths[0]), row["options"]
+
+
+def test_neither_place_nor_length_gives_the_answer_away() -> None:
+    rows = CHOICES["everyday", "test"]
+    for place in range(4):
+        low, high = wilson(sum(row["right"] == place for row in rows), len(rows))
+        assert low < 0.25 < high, f"place {place}"
+    for pick in (max, min):
+        hits = sum(pick(row["options"], key=len) == row["options"][row["right"]] for row in rows)
+        low, high = wilson(hits, len(rows))
+        assert low < 0.28, f"the {'longest' if pick is max else 'shortest'} option is right in {hits} of {len(rows)}"
+
+
+def test_there_are_a_few_hundred_and_a_quiz_for_each_lesson() -> None:
+    rows = CHOICES["everyday", "test"]
+    assert len(rows) >= 240
+    kinds = {row["kind"] for row in rows}
+    assert {row["kind"] for row in CHOICES["everyday", "shots"]} == kinds and len(kinds) >= 12
+    assert not {row["text"] for row in rows} & {row["text"] for row in CHOICES["everyday", "shots"]}
+    counts = Counter(row["kind"] for row in CHOICES["quiz", "test"])
+    assert set(counts.values()) == {3}
+
+
+def test_choices_that_do_not_exist() -> None:
+    for name, split in (("quiz", "shots"), ("everyday", "train"), ("other", "test")):
+        with pytest.raises(CourseError, match="there are: everyday"):
+            choices(name, split)
+
+
+def test_the_card_counts_the_questions() -> None:
+    card = CARD.with_name("CHOICES.md").read_text(encoding="utf-8")
+    for (name, split), rows in CHOICES.items():
+        assert f"| `{name}.jsonl`, split `{split}` | {len(rows)} |" in card

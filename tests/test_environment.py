@@ -16,7 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # Made by `uv export` with these words; uv writes them into the file's header.
 EXPORT = "uv export --no-default-groups --no-emit-project --no-annotate -o requirements.txt"
 # Packages without wheels that are pure Python, so that pip builds them without a compiler.
-PURE_SOURCES = {"rouge-score"}
+PURE_SOURCES = {"rouge-score", "sqlitedict", "word2number"}
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 

@@ -527,6 +527,18 @@ def test_expect_names_both_kinds(value: Any, kind: Any, said: str) -> None:
         expect(value, kind, "it")
 
 
+def test_numbers_of_numpy_are_numbers() -> None:
+    import numpy
+
+    for value in (numpy.int64(3), numpy.float32(3), numpy.bool_(True)):
+        kind = type(value.item())
+        assert type(expect(value, kind, "it")) is kind and expect(value, kind, "it") == value
+    with pytest.raises(Mistake, match="a whole number"):
+        expect(numpy.float64(3.5), int, "it")
+    with pytest.raises(Mistake, match="a whole number"):
+        expect(numpy.bool_(True), int, "it")
+
+
 def test_expect_and_call_pass_on_what_is_there() -> None:
     assert expect([], list, "it") == [] and expect(True, bool, "it") and expect(1, (int, float), "it") == 1
     assert call(max, 1, 2) == 2 and call(sorted, [1, 2], reverse=True) == [2, 1]

@@ -15,6 +15,7 @@ import json
 import os
 import pkgutil
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -76,12 +77,15 @@ class Exercise:
 
 
 def expect(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
-    """Return the value if it really is of this kind (True and False are no numbers).
+    """Return the value if it really is of this kind (True and False are no numbers; numpy's numbers are).
 
     Raises NotYet if there is no value yet (None or ...), and Mistake, naming ``what`` and both kinds, if it
     is of another kind.
     """
     _given(value, what)
+    numpy = sys.modules.get("numpy")  # who has a number of numpy's has imported it
+    if numpy and type(value).__module__ == "numpy" and issubclass(type(value), numpy.generic):
+        value = value.item()
     kinds = kind if isinstance(kind, tuple) else (kind,)
     # type() and not isinstance: an object may lie about its class, and no judge should meet one that does.
     if not issubclass(type(value), kinds) or (type(value) is bool and bool not in kinds):
