@@ -179,11 +179,13 @@ def option_scores(
             batch = order[start : start + batch_size]
             # Padded on the right: no token sees what comes after it.
             ids = torch.tensor([[*one, *[0] * (len(batch[0]) - len(one))] for one in batch], device=model.device)
-            with torch.inference_mode():
-                logits = model(input_ids=ids, use_cache=False).logits  # (rows, longest, vocabulary)
+            # What stands before the first option is read, and nobody asks what it foretells.
+            skipped = min(len(rows[row][0]) - 1 for one in batch for row in inputs[one])
+            with torch.inference_mode():  # logits: (rows, longest - skipped, vocabulary)
+                logits = model(input_ids=ids, use_cache=False, logits_to_keep=ids.shape[1] - skipped).logits
             for place, one in enumerate(batch):
                 for row in inputs[one]:
-                    first, option_ids = len(rows[row][0]) - 1, rows[row][1]
+                    first, option_ids = len(rows[row][0]) - 1 - skipped, rows[row][1]
                     scores = logits[place, first : first + len(option_ids)].float().log_softmax(-1)
                     found[row] = scores[range(len(option_ids)), option_ids].sum().item()
     finally:
