@@ -198,8 +198,9 @@ fig, ax = plt.subplots(figsize=(6.5, 3.4))
 for name, row in variants.iterrows():
     colour = "#0072B2" if name in front else "#999999"
     ax.scatter(row["latency_median"], row["event_accuracy"], s=row["weights_mb"] / 3, color=colour, alpha=0.7)
-    ax.annotate(name, (row["latency_median"], row["event_accuracy"]), textcoords="offset points", xytext=(8, 4), fontsize=8)
-ax.set(xlabel="median seconds for one message", ylabel="event accuracy", xlim=(0, None), ylim=(-0.05, 1),
+    ax.annotate(name, (row["latency_median"], row["event_accuracy"]), textcoords="offset points",
+                xytext=(-6, 9 if name in front else -16), fontsize=8)  # below: dominated, so names do not meet
+ax.set(xlabel="median seconds for one message", ylabel="event accuracy", xlim=(0, 1.15 * variants["latency_median"].max()), ylim=(-0.15, 1),
        title="Accuracy against waiting (area: MB of weights; blue: not dominated)")
 fig.tight_layout()
 
