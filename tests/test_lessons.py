@@ -1,4 +1,4 @@
-"""Numbers that the lessons of module 2 work out in prose come out as they say."""
+"""Numbers that the lessons of modules 2 and 4 work out in prose come out as they say."""
 
 import json
 import math
@@ -9,13 +9,14 @@ from pathlib import Path
 import chitchat_dataset
 import pytest
 
-from smol_course.metrics import wilson
+from smol_course.metrics import bootstrap, mcnemar, needed, wilson
 
-MODULE = Path(__file__).parents[1] / "2_preference_alignment"
+ROOT = Path(__file__).parents[1]
 
 
 def lesson(topic: str) -> str:
-    return (MODULE / f"{topic}.md").read_text(encoding="utf-8")
+    (path,) = ROOT.glob(f"[1-8]_*/{topic}.md")
+    return path.read_text(encoding="utf-8")
 
 
 def says(topic: str, *texts: str) -> None:
@@ -86,3 +87,30 @@ def test_the_odd_one_out_and_groups_that_are_all_wrong() -> None:
         strongest = max(((r - statistics.fmean(rewards)) / statistics.stdev(rewards) for r in rewards), key=abs)
         assert strongest == pytest.approx(odd)
     assert 0.99**8 == pytest.approx(0.92, abs=0.005)
+
+
+def test_what_mcnemar_says_of_the_worked_cases() -> None:
+    says("custom_evaluation", "5 gained and 0 lost gives p = 0.06; 20 gained and 15 lost gives p = 0.5.")
+    assert mcnemar(5, 0) == pytest.approx(0.06, abs=0.005) and mcnemar(20, 15) == pytest.approx(0.5, abs=0.005)
+    says("performance_analysis", "3 are lost and none gained", "p is 0.25")
+    assert mcnemar(0, 3) == 0.25
+
+
+def test_few_changed_messages_make_the_bootstrap_too_sure() -> None:
+    says("custom_evaluation", "Four lost and none gained gives a bootstrap interval wholly below zero, but p = 0.125")
+    for messages in (64, 306):
+        assert bootstrap([-1] * 4 + [0] * (messages - 4))[1] < 0
+    assert mcnemar(0, 4) == 0.125
+
+
+def test_how_large_a_lead_306_messages_show() -> None:
+    says("custom_evaluation", "right on 60 %. The second loses 5 % of the messages and gains more")
+    says("custom_evaluation", "Our 306 messages lie between the first two rows")
+    assert needed(0.6, 0.65, 0.15) > 306 > needed(0.6, 0.7, 0.20)
+
+
+def test_how_often_many_checks_cry_for_nothing() -> None:
+    says("custom_evaluation", "With seven tests", "in up to three of ten cases")
+    assert 1 - 0.95**7 == pytest.approx(0.3, abs=0.005)
+    says("performance_analysis", "twenty checks that each cry for nothing in 5 %", "in about two of three runs")
+    assert 1 - 0.95**20 == pytest.approx(2 / 3, abs=0.03)

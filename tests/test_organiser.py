@@ -16,7 +16,7 @@ from smol_course.errors import CourseError
 from smol_course.metrics import score_events
 from smol_course.organiser import Report, evaluate, gate, numbers
 
-MESSAGES = organiser._messages("test")
+MESSAGES = organiser._messages()
 KEYS = list(MESSAGES)
 needs_weights = pytest.mark.skipif(models._bundle() is None, reason="the bundled weights are not installed")
 

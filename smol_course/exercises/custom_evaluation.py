@@ -157,12 +157,12 @@ def _judge_interval(answer: Any) -> str | None:
         value = call(answer, list(before), list(after), _DRAWS, rng)
         low, high = _two_numbers(value)
         ways = _ways(number)
-        if _near((low, high), ways[""], ways[""]):
+        if _near((low, high), ways[""]):
             continue
         if low == high:
             return "Both ends are the same: draw with replacement, or every draw holds the same messages."
         for message, wrong in ways.items():
-            if message and _near((low, high), wrong, wrong):
+            if message and _near((low, high), wrong):
                 return message
         wanted, yours = (f"{one:.3f} to {other:.3f}" for one, other in (ways[""], (low, high)))
         case = f"With {len(before)} messages, {table[1]} gained and {table[2]} lost,"
@@ -179,16 +179,15 @@ def _two_numbers(value: Any) -> tuple[float, float]:
     value = expect(value, (tuple, list), "what paired_interval returns")
     if len(value) != 2:
         raise Mistake(f"An interval has two ends, but there are {len(value)} numbers.")
-    ends = [end.item() if issubclass(type(end), numpy.generic) else end for end in value]
-    low, high = (float(expect(end, (float, int), "each end of the interval")) for end in ends)
+    low, high = (float(expect(end, (float, int), "each end of the interval")) for end in value)
     if not math.isfinite(low) or not math.isfinite(high):
         raise Mistake("An end of the interval is not a finite number.")
     return low, high
 
 
-def _near(given: tuple[float, float], other: tuple[float, float], scale: tuple[float, float]) -> bool:
+def _near(given: tuple[float, float], other: tuple[float, float]) -> bool:
     """Whether two intervals are the same but for the chance of a few thousand draws."""
-    width = abs(scale[1] - scale[0])
+    width = abs(other[1] - other[0])
     return all(abs(one - two) <= 0.075 * width for one, two in zip(given, other, strict=True))
 
 

@@ -135,9 +135,9 @@ def _judge_gate(answer: Any) -> str | None:
     for number in range(7):
         before, after, wanted, words = _case(number)
         given = call(answer, dict(before), dict(after))
-        said = expect(given, str, "what gate returns")
+        said = expect(given, str, "what gate_of_mine returns")
         if said not in _ANSWERS:
-            return f"gate returns {said[:30]!r}: the answers are 'pass', 'fail' and 'cannot tell'."
+            return f"gate_of_mine returns {said[:30]!r}: the answers are 'pass', 'fail' and 'cannot tell'."
         if said != wanted:
             return _gate_mistake(number, said, words)
     return None

@@ -245,7 +245,7 @@ def evaluate(
     ``weights`` is what `weights_of` says, for a model that has files.
     """
     begun = time.perf_counter()
-    known = _messages("test")
+    known = _messages()
     asked = dict(list(known.items())[: messages or None])
     ask = who if tokenizer is None else asker(who, tokenizer, bf16)
     answers = ask([row["message"] for row in asked.values()])
@@ -265,8 +265,10 @@ def evaluate(
     return report
 
 
-def report_on(name: str, messages: int = 64, items: int = 0, pages: int = 24) -> Report:
+def report_on(name: str) -> Report:
     """Return the shipped report on a model if it is about these very weights, else ask anew; print which it is.
+
+    Asked anew, it gets 64 test messages: all of them would take minutes.
 
     Raises CourseError if there is no such artifact.
     """
@@ -276,7 +278,7 @@ def report_on(name: str, messages: int = 64, items: int = 0, pages: int = 24) ->
         return shipped
     print(f"Report on {name}: made now, as none ships for these weights.")
     model, tokenizer = load(name)
-    return evaluate(name, model, tokenizer, messages, items, pages, weights=weights)
+    return evaluate(name, model, tokenizer, messages=64, weights=weights)
 
 
 def _circumstances(seconds: float) -> dict[str, Any]:
@@ -289,8 +291,8 @@ def _key(name: str, content: str) -> str:
 
 
 @cache
-def _messages(split: str) -> dict[str, dict]:
-    return {_key(row["id"], row["message"] + row["event"]): row for row in events(split)}
+def _messages() -> dict[str, dict]:
+    return {_key(row["id"], row["message"] + row["event"]): row for row in events("test")}
 
 
 @cache
@@ -308,7 +310,7 @@ def _known(given: dict[str, Any], questions: dict[str, dict]) -> dict[str, Any]:
 
 def events_right(report: Report) -> dict[str, bool]:
     """Return for each message that was asked whether the whole event is right."""
-    rows = _messages("test")
+    rows = _messages()
     return {key: event_right(text, rows[key]["event"]) for key, text in _known(report.answers, rows).items()}
 
 
@@ -330,9 +332,9 @@ def numbers(report: Report) -> dict[str, tuple[float, float | None, float | None
         if right:
             n, correct = len(right), sum(right.values())
             found[name] = (correct / n, *wilson(correct, n), n)
-    answers = _known(report.answers, _messages("test"))
+    answers = _known(report.answers, _messages())
     if answers:
-        wanted = [_messages("test")[key]["event"] for key in answers]
+        wanted = [_messages()[key]["event"] for key in answers]
         found["field_f1"] = (field_f1(list(answers.values()), wanted), None, None, len(answers))
     if report.pages:
         losses = list(report.pages.values())
@@ -343,13 +345,13 @@ def numbers(report: Report) -> dict[str, tuple[float, float | None, float | None
 
 def slices(report: Report, by: str = "register") -> dict[str, tuple[float, float, float, int]]:
     """Return event accuracy by "register" or "style", as (share, low, high, n) for each."""
-    right, rows = events_right(report), _messages("test")
+    right, rows = events_right(report), _messages()
     return by_group(list(right.values()), [rows[key][by] for key in right])
 
 
 def outcomes(report: Report) -> dict[str, Counter[str]]:
     """Return what happened to events and fields, as `smol_course.metrics.field_outcomes` does."""
-    answers, rows = _known(report.answers, _messages("test")), _messages("test")
+    answers, rows = _known(report.answers, _messages()), _messages()
     return field_outcomes(list(answers.values()), [rows[key]["event"] for key in answers])
 
 

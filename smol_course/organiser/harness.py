@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_BATCH = 32  # rows at once, in both libraries
+
 
 def own_tasks_only(registry: Any = None) -> bool:
     """Let lighteval load a caller's tasks only; say whether that was done. Its import turns gradients off: on again."""
@@ -57,8 +59,6 @@ def run_lighteval(
     model: "PreTrainedModel",
     tokenizer: str,
     name: str,
-    shots: int = 0,
-    batch_size: int = 32,
     cache: str | Path | None = None,
     system: str | None = None,
 ) -> tuple[dict[str, float], list[Any]]:
@@ -83,13 +83,13 @@ def run_lighteval(
             model_name=name,
             tokenizer=tokenizer,
             device=str(model.device),
-            batch_size=batch_size,
+            batch_size=_BATCH,
             cache_dir=str(cache or folder),
             override_chat_template=system is not None,
             system_prompt=system,
         )
         pipeline = Pipeline(
-            tasks=f"{task.name}|{shots}",
+            tasks=f"{task.name}|0",
             pipeline_parameters=PipelineParameters(
                 ParallelismManager.NONE, custom_tasks_directory=own, bootstrap_iters=0
             ),
@@ -101,8 +101,8 @@ def run_lighteval(
             pipeline.evaluate()
         finally:
             torch.set_grad_enabled(True)
-        results = pipeline.get_results()["results"][f"{task.name}:{shots}"]
-        details = pipeline.get_details()[f"{task.name}|{shots}"]
+        results = pipeline.get_results()["results"][f"{task.name}:0"]
+        details = pipeline.get_details()[f"{task.name}|0"]
     return {metric: float(value) for metric, value in results.items()}, list(details)
 
 
@@ -136,7 +136,6 @@ def run_lm_eval(
     prompts: Sequence[str],
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    batch_size: int = 32,
 ) -> tuple[dict[str, float], list[list[float]]]:
     """Score rows with ``options`` and ``right`` by lm-eval; return its results and each option's log-probability.
 
@@ -163,7 +162,7 @@ def run_lm_eval(
                 "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
             }
         )
-        language_model = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=2048)
+        language_model = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=_BATCH, max_length=2048)
         found = evaluate(lm=language_model, task_dict={"own": task}, bootstrap_iters=0, log_samples=True)
     samples = sorted(found["samples"]["own"], key=lambda sample: sample["doc_id"])
     scores = [[float(score[0]) for score in sample["filtered_resps"]] for sample in samples]
