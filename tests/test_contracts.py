@@ -102,6 +102,18 @@ def test_cells_have_their_tags(notebook: Notebook) -> None:
 
 
 @every_notebook
+def test_a_reference_answer_fits_into_its_cell(notebook: Notebook) -> None:
+    """A learner may paste it: the check cell calls it by the stub's name."""
+
+    def functions(source: str) -> set[str]:
+        return {node.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)}
+
+    solutions = notebook.source.parents[1] / "solutions" / notebook.source.name
+    stubs = set().union(*(functions(cell.source) for cell in notebook.read().cells if "exercise" in tags(cell)))
+    assert stubs <= functions(solutions.read_text(encoding="utf-8"))
+
+
+@every_notebook
 def test_outputs_are_of_these_sources(notebook: Notebook) -> None:
     recorded = built(notebook).metadata.smol
     needed = {"sources_sha256", "requirements_sha256", "seconds", "peak_mb", "machine", "results"}

@@ -20,7 +20,7 @@ def perplexity(losses, tokens):
 # 🐕 A gate
 
 
-def gate(before, after):
+def gate_of_mine(before, after):
     """Return "fail" if the model got worse by more than chance explains, else "pass", or "cannot tell"."""
     shared = [name for name in before if name in after]
     if len(shared) < 30:
@@ -32,5 +32,5 @@ def gate(before, after):
 
 ANSWERS = {
     "performance_analysis/turtle": lambda: perplexity,
-    "performance_analysis/dog": lambda: gate,
+    "performance_analysis/dog": lambda: gate_of_mine,
 }
