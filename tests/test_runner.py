@@ -580,6 +580,7 @@ def test_study_expects_failures_and_goes_on(course, smol):
     )
     assert recorded["runs"]["rate0"]["failed"] == "AssertionError: it learned nothing"
     assert recorded["runs"]["rate0"]["parameters"] == {"rate": 0.0, "seed": 2}
+    assert [run["defaults"] for run in recorded["runs"].values()] == [{"rate": 0.5}, {}]
     assert sources._stale_study(notebook) is None
     notebook.study.write_text(f"RUNS = {runs | {'seed3': {'parameters': {'seed': 3}}}!r}\n")
     assert "no results of 'seed3'" in sources._stale_study(notebook)
@@ -589,13 +590,17 @@ def test_study_expects_failures_and_goes_on(course, smol):
     # What the study does not run may change; what it runs may not.
     course.add("studied", STUDIED.replace("no figures", "no pictures") + "\n# %% [markdown]\n# words\n")
     assert sources._stale_study(notebook) is None
+    course.add("studied", STUDIED.replace("seed = 0", "seed = 9  # given by every run"))
+    assert sources._stale_study(notebook) is None
+    course.add("studied", STUDIED.replace("rate = 0.5", "rate = 0.6"))
+    assert "no results of 'seed1'" in sources._stale_study(notebook), "the default of a rate that it does not give"
     course.add("studied", STUDIED.replace("rate > 0", "rate >= 0"))
     assert "changed after its study" in sources._stale_study(notebook)
     done = smol("study", "1/studied")
     assert done.status == 1 and "rate0 should have failed with 'learned nothing' and did not" in done.out
     assert len((course.module / "log").read_text().split()) == 4, "changed sources run all again"
     entry = json.loads(notebook.study_results.read_text())["runs"]["rate0"]
-    assert not studying._is_done(runs["rate0"], entry), "a run that surprised is tried again"
+    assert not studying._is_done(runs["rate0"] | {"defaults": {}}, entry), "a run that surprised is tried again"
 
 
 def test_study_says_what_is_wrong(course, smol):

@@ -175,14 +175,23 @@ def study_node(notebook: Notebook) -> NotebookNode:
     return node
 
 
+def values(run: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that all parameters had in a study's run: those it gives, and the defaults of the
+    others."""
+    return run.get("defaults", {}) | run["parameters"]
+
+
 def study_sha256(notebook: Notebook) -> str:
     """Return the hash of what the study runs: those code cells, and the files loaded but for the study's
-    results."""
+    results.
+
+    The parameters' cell is left out: each run's record holds the values that it had.
+    """
     node = study_node(notebook)
     loads = node.metadata.get("smol", {}).get("loads", [])
     own = notebook.study_results.relative_to(notebook.root).as_posix()
     node.metadata["smol"] = {"loads": [name for name in loads if name != own]}
-    code = [cell for cell in node.cells if cell.cell_type == "code"]
+    code = [cell for cell in node.cells if cell.cell_type == "code" and "parameters" not in tags(cell)]
     return _sha256(code, _loaded(notebook, node), notebook.root)
 
 
@@ -222,8 +231,10 @@ def _stale_study(notebook: Notebook) -> str | None:
     recorded = json.loads(notebook.study_results.read_text(encoding="utf-8"))
     if recorded["sources_sha256"] != study_sha256(notebook):
         return f"{notebook.name}: its cells changed after its study: {run}."
+    defaults = parameters(notebook.read(), notebook.name)
     for name, one in runpy.run_path(str(notebook.study))["RUNS"].items():
-        if recorded["runs"].get(name, {}).get("parameters") != json.loads(json.dumps(one["parameters"])):
+        found = recorded["runs"].get(name)
+        if found is None or values(found) != defaults | json.loads(json.dumps(one["parameters"])):
             return f"{notebook.name}: its study has no results of {name!r} with these parameters: {run}."
     return None
 

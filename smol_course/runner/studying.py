@@ -27,6 +27,7 @@ from smol_course.runner.sources import (
     requirements_sha256,
     study_node,
     study_sha256,
+    values,
     write_text,
 )
 
@@ -47,6 +48,7 @@ def _runs(notebook: Notebook, only: str | None) -> dict[str, dict[str, Any]]:
                     f"Run {name!r} sets {key!r}, which is no parameter of {notebook.name}; it has: {known}."
                 )
             run["parameters"][key] = fit(key, value, defaults[key])
+        run["defaults"] = {key: value for key, value in defaults.items() if key not in run["parameters"]}
     if only is not None and only not in runs:
         raise CourseError(f"The study of {notebook.name} has no run {only!r}; it has: {', '.join(runs)}.")
     return runs
@@ -114,7 +116,7 @@ def study(target: str, only: str | None, hub: bool, console: Console) -> int:
 
 
 def _is_done(run: dict[str, Any], entry: dict[str, Any] | None) -> bool:
-    same = entry is not None and entry["parameters"] == json.loads(json.dumps(run["parameters"]))
+    same = entry is not None and values(entry) == json.loads(json.dumps(values(run)))
     return same and _surprise(run, entry["failed"]) is None
 
 
@@ -131,6 +133,7 @@ def _one_run(
     shutil.rmtree(folder, ignore_errors=True)
     return {
         "parameters": run["parameters"],
+        "defaults": run["defaults"],
         "results": done.results,
         "seconds": round(done.seconds, 1),
         "peak_mb": done.peak_mb,
