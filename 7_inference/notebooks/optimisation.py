@@ -454,8 +454,8 @@ def one_at_a_time(engine):
 
 
 # %% [markdown]
-# One engine after the other, and each is gone before the next one starts: engines keep threads of their own, which would slow
-# the others.
+# One engine after the other, and each is gone before the next one starts, so that no engine's threads and memory can be in
+# another's way.
 
 # %%
 runs, inbox, tops, mb = {}, {}, {}, {}
