@@ -294,7 +294,8 @@ def test_under_a_schema_even_random_numbers_write_valid_json(llama: Any) -> None
 
     layout = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
     fixed, loose = (xllamacpp.json_schema_to_grammar(one) for one in (schema | layout, schema))
-    judge, seen, spread = Draft202012Validator(schema), set(), set()
+    follow = {"type": "json_schema", "json_schema": {"name": "event", "schema": schema | layout, "strict": True}}
+    judge, seen, spread, by_server = Draft202012Validator(schema), set(), set(), set()
     for seed, message in enumerate(["dinner Friday", "", "}}}", "<|im_end|>", "🐢" * 20] * 4):
         job = {
             "messages": [{"role": "user", "content": message}],
@@ -306,11 +307,14 @@ def test_under_a_schema_even_random_numbers_write_valid_json(llama: Any) -> None
         held = llama.handle_chat_completions(job | {"grammar": fixed})["choices"][0]
         assert held["finish_reason"] == "stop" and judge.is_valid(json.loads(held["message"]["content"]))
         assert laid_out(held["message"]["content"])
+        served = llama.handle_chat_completions(job | {"response_format": follow})["choices"][0]
+        by_server.add(served["message"]["content"])
         spread_out = llama.handle_chat_completions(job | {"grammar": loose})["choices"][0]
         spread.add(laid_out(spread_out["message"]["content"]))
         assert not free.startswith(("{", "[")), "the control: without a schema it writes anything"
         seen.add(held["message"]["content"])
     assert False in spread, "the control: with white space left free, it is written"
+    assert not all(map(laid_out, by_server)), "the server's own way to the grammar does not know the layout"
     assert len(seen) > 10, "these are answers to different questions"
 
 

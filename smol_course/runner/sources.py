@@ -178,7 +178,7 @@ def study_node(notebook: Notebook) -> NotebookNode:
 def values(run: dict[str, Any]) -> dict[str, Any]:
     """Return the values that all parameters had in a study's run: those it gives, and the defaults of the
     others."""
-    return run.get("defaults", {}) | run["parameters"]
+    return run["defaults"] | run["parameters"]
 
 
 def study_sha256(notebook: Notebook) -> str:
