@@ -34,6 +34,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "organiser_sft": {"script": "recipes/organiser_sft.py"},
     "organiser_aligned": {"notebook": "2/dpo", "parameters": {}},
+    # What `python -m recipes.vlm` has done before in its own folder, on another machine even, is not done again.
+    "organiser_vlm": {"script": "recipes/vlm.py"},
 }
 
 
@@ -49,8 +51,8 @@ def make(name: str, folder: Path, console: Console) -> dict[str, Any]:
         provenance
         | recipe
         | {
-            "seconds": round(time.monotonic() - started),
-            "machine": building.machine(),
+            "seconds": provenance.get("training_seconds", round(time.monotonic() - started)),
+            "machine": provenance.get("trained_on", building.machine()),
             "results": [result for result in results if result["name"].startswith("after_")],
         }
     )

@@ -188,7 +188,7 @@ def _make(folder: Path, bundle: Path) -> None:
     try:
         _convert(bundle, draft)
         _write_manifest(draft, bundle)
-        _put(draft, folder)
+        put(draft, folder)
     except OSError:
         raise
     except Exception as error:
@@ -275,7 +275,7 @@ def _write_json(path: Path, content: object) -> None:
     os.replace(draft, path)
 
 
-def _put(draft: Path, folder: Path) -> None:
+def put(draft: Path, folder: Path) -> None:
     """Move a finished folder to its place; what was there goes."""
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     if folder.exists():
@@ -318,7 +318,7 @@ def answer(
     show = show and len(prompts) > batch_size
     asked, training = model, model.training
     if bf16:
-        asked = _bfloat16_copy(model)
+        asked = bfloat16_copy(model)
     asked.eval()
     try:
         for start in range(0, len(order), batch_size):
@@ -337,8 +337,8 @@ def answer(
     return answers
 
 
-def _bfloat16_copy(model: Any) -> Any:
-    """A copy of the model with bfloat16 weights, as loading its saved artifact would give it."""
+def bfloat16_copy(model: Any) -> Any:
+    """Return a copy of the model with bfloat16 weights, as loading its saved artifact would give it."""
     import torch
 
     twin = copy.deepcopy(model)
@@ -398,8 +398,8 @@ def save_artifact(
             model.save_pretrained(draft, state_dict=_bfloat16(model), **more)
         tokenizer.save_pretrained(draft)
         _tidy(draft, base)
-        _write_json(draft / _PROVENANCE, _provenance(name, base))
-        _put(draft, folder)
+        _write_json(draft / _PROVENANCE, provenance(name, base))
+        put(draft, folder)
     except OSError as error:
         raise CourseError(
             f"The artifact {name} cannot be written ({error.strerror or error}): free some disk, or close "
@@ -485,7 +485,8 @@ def _weights_sha256(base: str) -> str | None:
     return _sha256(files) if files else None
 
 
-def _provenance(name: str, base: str | None) -> dict[str, Any]:
+def provenance(name: str, base: str | None) -> dict[str, Any]:
+    """Return what an artifact says of itself: its name, base model with the hash of its weights, versions and time."""
     versions = {}
     for package in ("smol-course", "torch", "transformers", "trl", "peft"):
         with suppress(metadata.PackageNotFoundError):

@@ -501,7 +501,7 @@ def test_an_artifact_is_replaced_in_one_step(
     first = (folder / "provenance.json").read_text()
     assert json.loads(first)["base"] is None
     monkeypatch.setattr(
-        models, "_provenance", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full"))
+        models, "provenance", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full"))
     )
     with pytest.raises(CourseError) as error:
         models.save_artifact("organiser", model, tokenizer)
@@ -561,7 +561,7 @@ def test_the_bfloat16_copy_answers_for_itself(tiny: tuple[Any, Any]) -> None:
     ids, original = torch.tensor([[2, 3, 4, 5]]), model.forward
     frequencies = model.model.rotary_emb.inv_freq.clone()
     model.forward = lambda *args, **named: original(*args, **named)  # as a trainer's wrapper does
-    twin = models._bfloat16_copy(model)
+    twin = models.bfloat16_copy(model)
     with torch.no_grad():
         for weight in model.parameters():
             weight.zero_()
@@ -577,6 +577,6 @@ def test_the_bfloat16_copy_leaves_packed_weights(tiny: tuple[Any, Any]) -> None:
     model, _ = tiny
     packed = torch.tensor([1, 255], dtype=torch.uint8)  # as 4-bit layers store theirs
     model.packed = torch.nn.Parameter(packed, requires_grad=False)
-    twin = models._bfloat16_copy(model)
+    twin = models.bfloat16_copy(model)
     assert torch.equal(twin.packed, packed) and twin.packed.dtype == torch.uint8
     assert twin.lm_head.weight.dtype == torch.bfloat16

@@ -1,0 +1,270 @@
+"""The exercises of the notebook vlm_usage: what seeing brings, and a time that suits several people.
+
+The judges bring pictures of their own, which are plain names here, and answer the questions themselves: no model is
+asked. They cannot know how well a real one would do.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from smol_course.exercises import Exercise, Mistake, call, expect
+
+# --- 🐢 Points above blind ----------------------------------------------------------------------------------
+
+# Answers with the picture, with a grey sheet, and right ones. In the second, blind answers are right where seeing ones
+# are not; in the last, a blind model is better.
+_LISTS = (
+    (["red", "2", "Yes", "left", "3"], ["blue", "2", "No", "top", "0"], ["red", "2", "Yes", "right", "1"]),
+    (["3", "1", "2", "2", "0"], ["3", "1", "1", "1", "1"], ["3", "2", "1", "2", "0"]),
+    (["Monday", "Friday"], ["Monday", "Friday"], ["Monday", "Friday"]),
+    (["No", "No", "No"], ["Yes", "Yes", "No"], ["Yes", "Yes", "Yes"]),
+)
+
+
+def _judge_points(answer: Any) -> str | None:
+    for case in _LISTS:
+        found = float(expect(call(answer, *(list(part) for part in case)), (float, int), "what it returns"))
+        if not math.isclose(found, _points(*case), rel_tol=1e-6, abs_tol=1e-6):
+            return _points_mistake(found, case)
+    return None
+
+
+def _hits(said: list[str], right: list[str]) -> int:
+    return sum(a == b for a, b in zip(said, right, strict=True))
+
+
+def _points(seen: list[str], blind: list[str], right: list[str]) -> float:
+    return 100 * (_hits(seen, right) - _hits(blind, right)) / len(right)
+
+
+def _points_mistake(found: float, case: tuple[list[str], list[str], list[str]]) -> str:
+    """Name the mistake that leads to this number."""
+    seen, blind, right = case
+    n, wanted, sees, guesses = len(right), _points(*case), _hits(seen, right), _hits(blind, right)
+    known = {
+        "That is a share from 0 to 1: give percentage points.": wanted / 100,
+        "The wrong way round: right with the picture minus right without.": -wanted,
+        "This is the number of answers: divide by how many there are.": float(sees - guesses),
+        "This is the share right with the picture: take off what is right blind.": 100 * sees / n,
+        "This counts the answers that differ between seeing and blind, right or not.": 100
+        * (n - _hits(seen, blind))
+        / n,
+        "This counts what only seeing got right: blind answers that were right and became wrong count against it.": (
+            100 * sum(s == r != b for s, b, r in zip(seen, blind, right, strict=True)) / n
+        ),
+    }
+    if guesses:
+        known["This is how much of the blind share was added: points are a difference, not a ratio."] = (
+            100 * (sees - guesses) / guesses
+        )
+    for message, number in known.items():
+        if math.isclose(found, number, rel_tol=1e-6, abs_tol=1e-6):
+            return message
+    return f"{sees} of {n} right seeing, {guesses} blind: that gives {wanted:.1f}, but yours is {found:.4g}."
+
+
+def _points_like(change: Callable[[int, int, int], float]) -> Callable[[], Any]:
+    """A function that makes `points_above_blind` from the counts (right seeing, right blind, n)."""
+    return lambda: lambda seen, blind, right: change(_hits(seen, right), _hits(blind, right), len(right))
+
+
+_TURTLE = Exercise(
+    id="vlm_usage/turtle",
+    level="🐢",
+    goal="Say by how many percentage points seeing beats guessing.",
+    minutes=5,
+    judge=_judge_points,
+    hints=(
+        "Count what is right in each list of answers, against the same right answers.",
+        "Divide the difference of the two counts by the number of questions.",
+        "Percentage points: a share of 0.25 more is 25 points.",
+    ),
+    wrong=(
+        ("share", _points_like(lambda sees, guesses, n: (sees - guesses) / n), "give percentage points"),
+        ("turned round", _points_like(lambda sees, guesses, n: 100 * (guesses - sees) / n), "The wrong way round"),
+        ("count", _points_like(lambda sees, guesses, n: sees - guesses), "This is the number of answers"),
+        ("not blind", _points_like(lambda sees, guesses, n: 100 * sees / n), "take off what is right blind"),
+        ("ratio", _points_like(lambda sees, guesses, n: 100 * (sees - guesses) / (guesses or 1)), "not a ratio"),
+        (
+            "what differs",
+            lambda: lambda seen, blind, right: 100 * sum(a != b for a, b in zip(seen, blind, strict=True)) / len(right),
+            "right or not",
+        ),
+        (
+            "gains only",
+            lambda: (
+                lambda seen, blind, right: (
+                    100 * sum(s == r != b for s, b, r in zip(seen, blind, right, strict=True)) / len(right)
+                )
+            ),
+            "became wrong count against it",
+        ),
+    ),
+)
+
+
+# --- 🐕 When can we meet? -----------------------------------------------------------------------------------
+
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
+_PARTS = ("morning", "afternoon", "evening")
+_SLOTS = tuple((day, part) for day in _DAYS for part in _PARTS)
+# Each person's busy slots by their number in the week. Their pictures are their names.
+_GROUPS: tuple[dict[str, set[int]], ...] = (
+    {"Ana's week": {0, 1, 4, 5, 8, 11, 12}, "Raj's week": {2, 4, 6, 9}, "Mei's week": {0, 3, 7}},
+    {"Ola's week": {1, 2, 3}},
+    {"Ivo's week": set(range(0, 15, 2)), "Bea's week": set(range(1, 15, 2))},
+)
+# What the asked one says of a free slot and of a busy one; all of these are fair by the rules.
+_FREE, _BUSY = ("Yes", "yes.", " YES, it is"), ("No", "no", "I cannot see that.", "Maybe, yes")
+_MOST_CALLS = 64
+
+
+class _See:
+    """Answers questions about a group's weeks, and remembers how it was asked."""
+
+    def __init__(self, group: dict[str, set[int]]) -> None:
+        self.group, self.calls, self.asked = group, 0, []
+
+    def __call__(self, images: Any, questions: Any) -> list[str]:
+        self.calls += 1
+        if self.calls > _MOST_CALLS:
+            raise Mistake("`see` was called more than sixty times: put all questions into one call.")
+        if type(images) is not list or type(questions) is not list:
+            raise Mistake("`see` takes two lists: the pictures, and one question for each.")
+        if len(images) != len(questions):
+            raise Mistake(
+                f"`see` got {len(images)} pictures and {len(questions)} questions: "
+                "each question needs its own picture beside it."
+            )
+        return [
+            self._say(place, image, text) for place, (image, text) in enumerate(zip(images, questions, strict=True))
+        ]
+
+    def _say(self, place: int, image: Any, text: Any) -> str:
+        text = expect(text, str, "each question")
+        if type(image) is not str or image not in self.group:
+            raise Mistake("A question was asked about something that is not one of the weeks.")
+        day = [day for day in _DAYS if re.search(day, text, re.IGNORECASE)]
+        part = [part for part in _PARTS if re.search(part, text, re.IGNORECASE)]
+        if len(day) != 1 or len(part) != 1:
+            raise Mistake(f"Name one day and one part of it in each question; {text[:60]!r} does not.")
+        if not re.search(r"\bfree\b", text, re.IGNORECASE) or re.search(r"\b(busy|not)\b", text, re.IGNORECASE):
+            raise Mistake(f"Ask whether the slot is free, or yes will mean something else; you asked {text[:60]!r}.")
+        slot = (day[0], part[0])
+        self.asked.append((image, slot))
+        busy = _SLOTS.index(slot) in self.group[image]
+        return (_BUSY if busy else _FREE)[place % (len(_BUSY) if busy else len(_FREE))]
+
+
+def _judge_meeting(answer: Any) -> str | None:
+    for group in _GROUPS:
+        see = _See(group)
+        found = expect(call(answer, list(group), see), list, "what common_free_slots returns")
+        mistake = _call_mistake(see, group) or _slots_mistake(found, group)
+        if mistake:
+            return mistake
+    see = _See({})
+    found = expect(call(answer, [], see), list, "what it returns for no weeks")
+    if see.calls or found:
+        return "Without any week there is nothing to ask and no slot to give: return an empty list."
+    return None
+
+
+def _call_mistake(see: _See, group: dict[str, set[int]]) -> str | None:
+    if not see.calls:
+        return "`see` was never called: the answers can only come from the pictures."
+    if see.calls > 1:
+        return f"`see` was called {see.calls} times: put all questions into one call, which is what a batch is for."
+    missing = [(week, slot) for week in group for slot in _SLOTS if (week, slot) not in see.asked]
+    if missing:
+        week, (day, part) = missing[0]
+        return f"Nobody asked about {day} {part} in {week}: ask every slot of every week, {len(group) * 15} in all."
+    return None
+
+
+def _slots_mistake(found: list[Any], group: dict[str, set[int]]) -> str | None:
+    """What is wrong with the slots that were returned."""
+    for slot in found:
+        if type(slot) is not tuple or slot not in _SLOTS:
+            return 'The list should hold tuples such as ("Monday", "morning"), with the names in DAYS and PARTS.'
+    wanted = [slot for place, slot in enumerate(_SLOTS) if not any(place in busy for busy in group.values())]
+    if found == wanted:
+        return None
+    some = [slot for place, slot in enumerate(_SLOTS) if not all(place in busy for busy in group.values())]
+    known = {
+        "These are the slots in which somebody is busy: wanted are those in which all are free.": [
+            slot for slot in _SLOTS if slot not in wanted
+        ],
+        "These are the slots in which at least one is free: all have to be.": some,
+        'Anything but a clear yes means busy: "Maybe, yes" does not begin with yes.': _read(group, True),
+        "Large and small letters should not matter, and a text may begin with a space.": _read(group, False),
+    }
+    for message, slots in known.items():
+        if found == slots:
+            return message
+    if sorted(found) == sorted(wanted):
+        return "The right slots in another order: Monday morning first, Friday evening last."
+    return f"For {', '.join(group)} the free slots should be {len(wanted)}, and yours are {len(found)}, or others."
+
+
+def _read(group: dict[str, set[int]], anywhere: bool) -> list[tuple[str, str]]:
+    """The common slots if a yes anywhere in the text counts, or else only a text that begins with a large Yes."""
+    weeks = [week for week in group for _ in _SLOTS]
+    said = _See(group)(weeks, [f"{day} {part} free?" for day, part in _SLOTS] * len(group))
+    free = ["yes" in text.lower() if anywhere else text.startswith("Yes") for text in said]
+    return [slot for place, slot in enumerate(_SLOTS) if all(free[place::15])]
+
+
+def _meeting(**changed: Any) -> Callable[[], Any]:
+    """A function that makes `common_free_slots`, some of whose parts are other than they should be."""
+
+    def common_free_slots(weeks: list[Any], see: Any) -> list[Any]:
+        if not weeks and not changed.get("empty"):
+            return []
+        texts = [changed.get("text", "Is {} {} free?").format(day, part) for day, part in _SLOTS]
+        pictures = [week for week in weeks for _ in _SLOTS]
+        if changed.get("one_by_one"):
+            said = [see([week], [text])[0] for week, text in zip(pictures, texts * len(weeks), strict=True)]
+        else:
+            said = see(pictures, texts * changed.get("times", len(weeks)))
+        is_free = changed.get("is_free", lambda text: text.strip().lower().startswith("yes"))
+        free = [is_free(text) for text in said]
+        together = changed.get("together", all)
+        found = [slot for place, slot in enumerate(_SLOTS) if together(free[place::15])]
+        return changed.get("last", list)(found)
+
+    return lambda: common_free_slots
+
+
+_DOG = Exercise(
+    id="vlm_usage/dog",
+    level="🐕",
+    goal="Read several people's weeks in one batch and find when all are free.",
+    minutes=20,
+    judge=_judge_meeting,
+    hints=(
+        "Write down the fifteen slots first: two loops, days outside and parts inside, give their order.",
+        "Each week is asked fifteen questions. So the list of pictures holds every week fifteen times in a row, and "
+        "the list of questions repeats for each week.",
+        "Texts differ in their manners: `text.strip().lower().startswith('yes')`.",
+        "Every fifteenth answer is about the same slot: `free[place::15]`. All of these must be true.",
+    ),
+    wrong=(
+        ("somebody", _meeting(together=any), "at least one is free"),
+        ("inverted", _meeting(together=lambda free: not all(free)), "somebody is busy"),
+        ("one by one", _meeting(one_by_one=True), "into one call, which is what a batch is for"),
+        ("first week only", _meeting(times=1), "each question needs its own picture"),
+        ("asks whether busy", _meeting(text="Is {} {} busy?"), "Ask whether the slot is free"),
+        ("no part named", _meeting(text="Is {0} free?"), "Name one day and one part"),
+        ("yes anywhere", _meeting(is_free=lambda text: "yes" in text.lower()), "does not begin with yes"),
+        ("large Yes only", _meeting(is_free=lambda text: text.startswith("Yes")), "Large and small letters"),
+        ("order", _meeting(last=lambda found: sorted(found)), "in another order"),
+        ("texts", _meeting(last=lambda found: [" ".join(slot) for slot in found]), "should hold tuples"),
+        ("asks about nothing", _meeting(empty=True), "nothing to ask"),
+        ("never looks", lambda: lambda weeks, see: [_SLOTS[0]] if weeks else [], "never called"),
+    ),
+)
+
+EXERCISES = (_TURTLE, _DOG)
