@@ -226,7 +226,7 @@ def _learned(base: str, processor: Any, shuffle: bool = False, hide: bool = Fals
     rng = random.Random(0)
     model = vision.assemble(base, size=64, patch=8, shuffle=2, width=48, layers=1).train()
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    for _ in range(90):
+    for _ in range(150):
         colours = [rng.choice(list(SOLID)) for _ in range(12)]
         batch = _solid(processor, colours, rng.sample(colours, 12) if shuffle else colours)
         if hide:  # the end stays, the word goes
