@@ -54,6 +54,7 @@ import json
 import warnings
 from itertools import groupby
 from pathlib import Path
+from textwrap import fill
 import matplotlib.pyplot as plt
 import pandas as pd
 from datasets import Dataset
@@ -84,7 +85,7 @@ fig, axes = plt.subplots(1, 4, figsize=(9, 2.7))
 for ax, shown in zip(axes, train):
     ax.imshow(shown.image)
     ax.set(xticks=[], yticks=[])
-    ax.set_title(f"{shown.question}\n{shown.answer}", fontsize=7)
+    ax.set_title(f"{fill(shown.question, 30)}\n{shown.answer}", fontsize=7)
 fig.tight_layout()
 
 # %% [markdown]
