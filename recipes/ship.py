@@ -3,8 +3,9 @@
     uv run python -m recipes.ship organiser_lora
 
 Runs the recipe (a notebook with other parameters, or a script beside this file) in a folder of its own and copies what
-it saved to ``smol_course/artifacts/``. One may need another: `organiser_lora`, then `organiser_sft`, then
-`organiser_aligned`. `tests/test_artifacts.py` looks at what ships, and makes one again.
+it saved to ``smol_course/artifacts/``. One may need another: `organiser_lora` comes first, then
+`organiser_sft` (and from it `organiser_aligned`), `organiser_tools` and `organiser_code`. `tests/test_artifacts.py`
+looks at what ships, and makes one again.
 """
 
 import argparse
@@ -36,6 +37,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "organiser_aligned": {"notebook": "2/dpo", "parameters": {}},
     # What `python -m recipes.vlm` has done before in its own folder, on another machine even, is not done again.
     "organiser_vlm": {"script": "recipes/vlm.py"},
+    "organiser_tools": {"script": "recipes/organiser_tools.py"},
+    "organiser_code": {"script": "recipes/organiser_code.py"},
 }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smol_course.errors import CourseError
+from smol_course.settings import repository
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -85,6 +86,63 @@ def choices(name: str = "everyday", split: str = "test") -> "Dataset":
         raise CourseError(f"There are no choices {name!r} with the split {split!r}; there are: {names}.")
     rows = [row for row in _lines(name) if row["split"] == split]
     return Dataset.from_list([{key: row[key] for key in row if key != "split"} for row in rows])
+
+
+def tasks(name: str) -> list[dict]:
+    """Return the agent's test tasks: "single" ones, which need one call, or the "organiser" ones.
+
+    Each has ``id``, ``kind``, ``message``, ``before`` and ``after`` (the week's events, as dictionaries with title,
+    day, start, place and people) and ``says``, a list of words that the answer must hold, in which "|" stands between
+    alternatives. Raises CourseError for another name.
+    """
+    rows = [row for row in _lines("tasks") if row["set"] == name]
+    if not rows:
+        raise CourseError(f"There are no tasks {name!r}: take single or organiser.")
+    return rows
+
+
+def questions() -> list[dict]:
+    """Return the questions on two collections of pages, the course's lessons and Python's help.
+
+    Each has ``id``, ``corpus`` ("lessons" or "help"), ``question``, ``source`` (the page's address as `pages` gives it)
+    and ``evidence``, words that stand there and hold the answer. Where no page answers it, both are None.
+    """
+    return _lines("questions")
+
+
+def pages(corpus: str, longest: int = 4000) -> list[dict]:
+    """Return the pages of "lessons" (of modules 1 to 4 and 7, by section) or of Python's "help", as dictionaries.
+
+    Each has ``source``, such as "dpo.md#Length" or "help:assert", and ``text``. Marks, tables of numbers and the quiz
+    are left out of lessons; help pages with more than ``longest`` characters are left out. Raises CourseError for
+    another name.
+    """
+    if corpus == "help":
+        from pydoc_data.topics import topics
+
+        return [
+            {"source": f"help:{name}", "text": text} for name, text in sorted(topics.items()) if len(text) <= longest
+        ]
+    if corpus != "lessons":
+        raise CourseError(f"There are no pages {corpus!r}: take lessons or help.")
+    found = []
+    for path in sorted(repository().glob("[1-47]_*/*.md")):
+        if path.name not in ("README.md", "going_further.md"):
+            found += _sections(path.name, path.read_text(encoding="utf-8"))
+    return found
+
+
+def _sections(name: str, text: str) -> list[dict]:
+    """A lesson's sections, without what is generated, code, the quiz and the papers."""
+    text = re.sub(r"<!--smol:.*?<!--/smol-->", "…", text, flags=re.DOTALL)
+    text = re.sub(r"^(```|~~~).*?^\1\n", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    found = []
+    for part in re.split(r"^#+ ", text, flags=re.MULTILINE)[1:]:
+        title, _, body = part.partition("\n")
+        if title not in ("Quiz", "Papers", "Now run it") and body.strip():
+            found.append({"source": f"{name}#{title}", "text": f"{title}\n{body.strip()}"})
+    return found
 
 
 def conversation(prompt: str, message: str, reply: str) -> dict[str, list[dict[str, str]]]:

@@ -253,6 +253,8 @@ class Comparison:
         text = f"difference {self.difference:+.3f} ({self.low:+.3f} to {self.high:+.3f}, n = {self.n})"
         return text if self.p is None else f"{text}, gained {self.gained}, lost {self.lost}, p = {self.p:.3g}"
 
+    __repr__ = __str__  # what a notebook shows at the end of a cell
+
 
 def compare(
     before: Sequence[float], after: Sequence[float], seed: int = 0, draws: int = 2000

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -296,13 +296,15 @@ def answer(
     bf16: bool = False,
     show: bool = True,
     temperature: float = 0.0,
+    mask: Callable[[], list[Any]] | None = None,
 ) -> list[str]:
     """Return the model's answers to conversations (lists of role/content messages), in the same order.
 
     In batches of similar length padded on the left, each answer at most ``max_new_tokens`` tokens long and
     without special tokens. Temperature 0 is greedy; above it, tokens are drawn by chance from the whole
     distribution, and torch's seed decides which. ``bf16=True`` asks a bfloat16 copy of the model, which is
-    quicker where `prepare` found bfloat16 quick; single answers may differ. The model's weights and mode
+    quicker where `prepare` found bfloat16 quick; single answers may differ. ``mask`` returns logits processors for
+    one batch, new ones at each call: what constrains decoding. The model's weights and mode
     (training or not), its settings and the tokenizer's padding side stay as they were. Raises the library's
     ValueError for a tokenizer without chat template or padding token, and for a temperature below 0.
     """
@@ -325,7 +327,7 @@ def answer(
             rows = order[start : start + batch_size]
             batch = [prompts[row] for row in rows]
             with torch.inference_mode():
-                texts = _generate(asked, tokenizer, batch, max_new_tokens, temperature)
+                texts = _generate(asked, tokenizer, batch, max_new_tokens, temperature, mask() if mask else None)
             for row, text in zip(rows, texts, strict=True):
                 answers[row] = text
             if show:
@@ -354,7 +356,12 @@ def bfloat16_copy(model: Any) -> Any:
 
 
 def _generate(
-    model: Any, tokenizer: Any, prompts: list[list[int]], max_new_tokens: int, temperature: float
+    model: Any,
+    tokenizer: Any,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    temperature: float,
+    processors: list[Any] | None = None,
 ) -> list[str]:
     """Continue the prompts (token ids) as one batch; return the new texts."""
     batch = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt").to(model.device)
@@ -368,6 +375,7 @@ def _generate(
         top_k=0 if temperature else None,
         use_cache=True,  # training turns it off in the model's settings
         pad_token_id=tokenizer.pad_token_id,
+        logits_processor=processors,
     )
     new = tokens[:, batch["input_ids"].shape[1] :]
     return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]

@@ -4,6 +4,7 @@ import ast
 import json
 import random
 import re
+import sys
 from collections import Counter
 
 import numpy as np
@@ -19,6 +20,9 @@ from smol_course.data import (
     conversation,
     events,
     in_like_batches,
+    pages,
+    questions,
+    tasks,
 )
 from smol_course.errors import CourseError
 from smol_course.metrics import confirmation_faults, score_events, title_f1, wilson
@@ -471,3 +475,49 @@ def test_the_card_counts_the_questions() -> None:
     card = CARD.with_name("CHOICES.md").read_text(encoding="utf-8")
     for (name, split), rows in CHOICES.items():
         assert f"| `{name}.jsonl`, split `{split}` | {len(rows)} |" in card
+
+
+# --- Pages and questions (module 8) -------------------------------------------------------------------------
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_every_evidence_stands_on_its_page() -> None:
+    """Lessons that are edited, and another Python's help, may lose one: then it is said here which."""
+    found: dict[str, str] = {}
+    for page in [*pages("lessons"), *pages("help")]:
+        found[page["source"]] = f"{found.get(page['source'], '')} {_flat(page['text'])}"
+    asked = [row for row in questions() if row["corpus"] != "none"]
+    lost = [row["id"] for row in asked if _flat(row["evidence"]) not in found.get(row["source"], "")]
+    if sys.version_info[:2] != (3, 11):
+        lost = [name for name in lost if not name.startswith("help")]
+    assert lost == []
+
+
+def test_there_are_enough_questions_and_some_have_no_answer() -> None:
+    counts = Counter(row["corpus"] for row in questions())
+    assert counts["lessons"] + counts["help"] >= 100 and counts["none"] >= 30
+    assert len({row["question"] for row in questions()}) == len({row["id"] for row in questions()}) == counts.total()
+    assert all((row["evidence"] is None) == (row["source"] is None) == (row["corpus"] == "none") for row in questions())
+    card = (CARD.parent / "TASKS.md").read_text(encoding="utf-8")
+    assert all(f"| {count} |" in card for count in [*counts.values(), len(tasks("single")), len(tasks("organiser"))])
+
+
+def test_evidence_is_short_and_not_the_question() -> None:
+    for row in questions():
+        if row["evidence"]:
+            words = re.findall(r"\w+", row["evidence"].lower())
+            asked = set(re.findall(r"\w+", row["question"].lower()))
+            assert len(words) <= 20 and not set(words) <= asked, row["id"]
+
+
+def test_pages_hold_text_and_nothing_generated() -> None:
+    lessons = pages("lessons")
+    assert len(lessons) > 100 and len(pages("help")) > 40
+    assert not [page["source"] for page in lessons if "smol:value" in page["text"] or "arxiv.org" in page["text"]]
+    assert {page["source"].split("#")[0] for page in lessons} >= {"dpo.md", "lora.md", "serving.md"}
+    assert len(pages("help", 800)) < len(pages("help"))
+    with pytest.raises(CourseError, match="take lessons or help"):
+        pages("web")

@@ -1,4 +1,4 @@
-"""Numbers that the lessons of modules 2 and 4 work out in prose come out as they say."""
+"""Numbers that the lessons work out in prose come out as they say, and output that they quote was printed."""
 
 import json
 import math
@@ -23,6 +23,27 @@ def says(topic: str, *texts: str) -> None:
     """Fail where the lesson does not say these words any more: then the test below them proves nothing."""
     missing = [text for text in texts if text not in lesson(topic)]
     assert not missing, f"{topic}.md no longer says {missing}"
+
+
+QUOTED = re.compile(r"^```text from-notebook\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def printed(topic: str) -> str:
+    """All that the topic's notebook printed when it was last built."""
+    (path,) = ROOT.glob(f"[1-8]_*/notebooks/{topic}.ipynb")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(out.get("text", "")) for cell in cells for out in cell.get("outputs", []))
+
+
+QUOTING = [page for page in sorted(ROOT.glob("[1-8]_*/*.md")) if QUOTED.search(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("topic", [page.stem for page in QUOTING])
+def test_quoted_output_was_printed_by_the_notebook(topic: str) -> None:
+    quotes, output = QUOTED.findall(lesson(topic)), printed(topic)
+    assert not [quote for quote in quotes if quote not in output]
+    spoilt = quotes[0].replace("→", "←").replace("a", "b")
+    assert spoilt not in output
 
 
 def sigmoid(x: float) -> float:
@@ -114,3 +135,17 @@ def test_how_often_many_checks_cry_for_nothing() -> None:
     assert 1 - 0.95**7 == pytest.approx(0.3, abs=0.005)
     says("performance_analysis", "twenty checks that each cry for nothing in 5 %", "in about two of three runs")
     assert 1 - 0.95**20 == pytest.approx(2 / 3, abs=0.03)
+
+
+# --- Module 8 -----------------------------------------------------------------------------------------------
+
+
+def test_rank_fusion_with_round_numbers() -> None:
+    says("retrieval_agents", "1/61 = 0.0164", "1/70 = 0.0143", "with 0.0286")
+    assert 1 / 61 == pytest.approx(0.0164, abs=5e-5) and 1 / 70 == pytest.approx(0.0143, abs=5e-5)
+    assert 2 / 70 == pytest.approx(0.0286, abs=5e-5) and 2 / 70 > 1 / 61
+
+
+def test_four_tasks_of_fifty_decide_nothing() -> None:
+    says("organiser_agent", "gained seven and lost three, McNemar's p is 0.34")
+    assert mcnemar(7, 3) == pytest.approx(0.34, abs=0.005) and 31 / 50 == 0.62 and 27 / 50 == 0.54

@@ -104,16 +104,17 @@ print(item.question, "→", processor.decode(new, skip_special_tokens=True).stri
 # %% [markdown]
 # ## Captions
 #
-# A caption is the answer to "describe it". Ours come in four fixed forms, because those are what the model was shown.
+# A caption is the answer to "describe it". Ours come in four fixed forms, because those are what the model was shown. Compare each
+# with the right one.
 
 # %%
 captioned = examples("test", 3, seed=seed, kinds=("caption",))
 said = ask_all(model, processor, captioned, new_tokens=24)
 fig, axes = plt.subplots(1, 3, figsize=(4.6, 2))
-for ax, shown, text in zip(axes, captioned, said):
+for number, (ax, shown, text) in enumerate(zip(axes, captioned, said), 1):
     ax.imshow(shown.image)
-    ax.set(xticks=[], yticks=[])
-    ax.set_title("\n".join(text[start:start + 20] for start in range(0, len(text), 20)), fontsize=8)
+    ax.set(xticks=[], yticks=[], title=number)
+    print(f"{number}. {text}\n   right: {shown.answer}")
 fig.tight_layout()
 
 # %% [markdown]
