@@ -5,7 +5,7 @@
 Runs the recipe (a notebook with other parameters, or a script beside this file) in a folder of its own and copies what
 it saved to ``smol_course/artifacts/``. One may need another: `organiser_lora` comes first, then
 `organiser_sft` (and from it `organiser_aligned`), `organiser_tools` and `organiser_code`. `tests/test_artifacts.py`
-looks at what ships, and makes one again.
+looks at what ships, and goes through one recipe in short.
 """
 
 import argparse
@@ -39,6 +39,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "organiser_vlm": {"script": "recipes/vlm.py"},
     "organiser_tools": {"script": "recipes/organiser_tools.py"},
     "organiser_code": {"script": "recipes/organiser_code.py"},
+    "jotting_writer": {"script": "recipes/jotting_writer.py"},
 }
 
 

@@ -343,15 +343,17 @@ def bfloat16_copy(model: Any) -> Any:
     """Return a copy of the model with bfloat16 weights, as loading its saved artifact would give it."""
     import torch
 
-    twin = copy.deepcopy(model)
+    # Not .to(bfloat16) on the copy: it would also round the rotary frequencies, which loading leaves in float32. Whole
+    # numbers are weights packed to 4 or 8 bits, which stay as they are. The wide weights themselves are not copied.
+    halves = {
+        id(weight): torch.nn.Parameter(weight.detach().to(torch.bfloat16, copy=True), weight.requires_grad)
+        for weight in model.parameters()
+        if weight.is_floating_point()
+    }
+    twin = copy.deepcopy(model, halves)
     for module in twin.modules():
         # A trainer wraps `forward` on the instance; the copied wrapper would still call the original model.
         module.__dict__.pop("forward", None)
-    for weight in twin.parameters():
-        # Not .to(bfloat16): it would also round the rotary frequencies, which loading leaves in float32. Whole
-        # numbers are weights packed to 4 or 8 bits, which stay as they are.
-        if weight.is_floating_point():
-            weight.data = weight.data.to(torch.bfloat16)
     return twin
 
 

@@ -20,12 +20,15 @@ from smol_course.data import (
     conversation,
     events,
     in_like_batches,
+    jottings,
     pages,
     questions,
     tasks,
 )
 from smol_course.errors import CourseError
 from smol_course.metrics import confirmation_faults, score_events, title_f1, wilson
+from smol_course.organiser.synthetic import event_faults, leaks, skeletons
+from smol_course.organiser.synthetic import similarity as by_grams
 from smol_course.settings import repository
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -66,50 +69,16 @@ EVENTS = [row for row in ALL if row["event"]]
 # --- How alike two messages are -----------------------------------------------------------------------------
 
 
-def skeletons(row: dict) -> set[str]:
-    """The sentences of a message without what a template would fill in: title, names, place, days and times.
-
-    Only those of three words or more are kept, because two of them are too little to tell two texts apart.
-    """
-    event = row["event"] or {"people": [], "place": None, "title": None}
-    slots = [text for text in (*event["people"], event["place"], event["title"]) if text]
-    message = row["message"]
-    for slot in sorted(slots, key=len, reverse=True):
-        message = re.sub(re.escape(slot), " ", message, flags=re.IGNORECASE)
-    # Times go before sentences are told apart: the full stops in "7.30 p.m." end none.
-    for pattern in (r"\d+([.:]\d+)*\s*([ap]\.\s?m\.)?", *NAMED.values()):
-        message = re.sub(pattern, " ", message, flags=re.IGNORECASE)
-    found = set()
-    for sentence in re.split(r"[.!?\n]+", message.lower()):
-        words = [word.strip("_") for word in re.findall(r"[\w']+", sentence)]
-        words = [word for word in words if word not in {"", "am", "pm", "a", "p", "m", "h", "noon"}]
-        if len(words) >= 3:
-            found.add(" ".join(words))
-    return found
-
-
 def clashes(training: list[dict], testing: list[dict]) -> list[tuple[str, set[str]]]:
     """The test messages that share a sentence skeleton with a training message, and what they share."""
-    known = set().union(*map(skeletons, training))
-    return [(row["message"], shared) for row in testing if (shared := skeletons(row) & known)]
-
-
-def grams(message: str) -> set[str]:
-    """The character 4-grams of a message, case, punctuation and spaces aside."""
-    text = re.sub(r"\W+", " ", message.lower())
-    return {text[start : start + 4] for start in range(len(text) - 3)}
+    known = set().union(*(skeletons(row["message"], row["event"]) for row in training))
+    every = [(row["message"], skeletons(row["message"], row["event"]) & known) for row in testing]
+    return [(message, shared) for message, shared in every if shared]
 
 
 def similarity(left: list[dict], right: list[dict]) -> np.ndarray:
     """Jaccard similarity of 4-grams, (left, right), of every message on the left with every one on the right."""
-    sets = [grams(row["message"]) for row in left + right]
-    column = {gram: number for number, gram in enumerate(sorted(set().union(*sets)))}
-    bags = np.zeros((len(sets), len(column)), dtype=np.float32)
-    for bag, found in zip(bags, sets, strict=True):
-        bag[[column[gram] for gram in found]] = 1
-    shared = bags[: len(left)] @ bags[len(left) :].T
-    sizes = bags.sum(axis=1)
-    return shared / (sizes[: len(left), None] + sizes[None, len(left) :] - shared)
+    return by_grams([row["message"] for row in left], [row["message"] for row in right])
 
 
 def names(row: dict) -> set[str]:
@@ -403,6 +372,55 @@ def test_confirmations_differ() -> None:
 def test_confirmations_of_no_other_split() -> None:
     with pytest.raises(CourseError, match="take train or dev"):
         confirmations("test")
+
+
+# --- The 50 jottings and the 48 to choose on ----------------------------------------------------------------
+
+JOTTINGS = {
+    split: [row | {"event": json.loads(row["event"])} for row in jottings(split)] for split in ("train", "dev")
+}
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 50), ("dev", 48)])
+def test_jottings_are_messages_of_the_training_half(split: str, count: int) -> None:
+    rows = JOTTINGS[split]
+    assert len(rows) == count == len({row["message"].casefold() for row in rows})
+    assert {row["register"] for row in rows} == {"jotting"}
+    assert all(row["id"].startswith("jotting-") for row in rows)
+    parts = set().union(*map(names, rows))
+    assert not [name for name in parts if not "A" <= name[0].upper() <= "M"]
+    testing = set().union(*map(names, TESTING))
+    assert not {name.lower() for name in parts} & {name.lower() for name in testing}
+    for row in (one for one in rows if one["event"]):
+        event = row["event"]
+        assert list(event) == ["title", "day", "start", "place", "people"], row
+        assert event["day"] is None or re.search(NAMED[event["day"]], row["message"].lower()), row
+        assert (event["place"] or "").casefold() in row["message"].casefold(), row
+        assert all(person in row["message"] for person in event["people"]), row
+        assert event["start"] is None or re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", event["start"]), row
+    assert 3 <= sum(row["event"] is None for row in rows) <= 6
+
+
+@pytest.mark.parametrize(
+    ("ones", "others"),
+    [(JOTTINGS["train"], TESTING), (JOTTINGS["dev"], TESTING), (JOTTINGS["train"], JOTTINGS["dev"])],
+    ids=["train and test", "dev and test", "train and dev"],
+)
+def test_jottings_share_nothing(ones: list[dict], others: list[dict]) -> None:
+    records, tests = ([row | {"event": json.dumps(row["event"])} for row in rows] for rows in (ones, others))
+    assert leaks(records, tests) == {}
+    assert similarity(ones, others).max() < 0.5
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_the_checks_find_no_fault_in_nearly_all_jottings(split: str) -> None:
+    faulty = [row["id"] for row in jottings(split) if event_faults(row["message"], row["event"])]
+    assert len(faulty) <= 5, faulty
+
+
+def test_jottings_have_two_splits() -> None:
+    with pytest.raises(CourseError, match="There is no split 'test' of the jottings: take train or dev"):
+        jottings("test")
 
 
 def test_module_1_builds_what_the_package_has() -> None:

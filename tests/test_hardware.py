@@ -158,6 +158,36 @@ def test_a_transformers_with_another_norm_runs_as_it_is(capsys):
     assert "runs as it is" in capsys.readouterr().out
 
 
+@pytest.fixture
+def linear():
+    """The module of torch's linear layers without any patch; afterwards as it was."""
+    source = importlib.util.find_spec("torch.nn.modules.linear")
+    module = importlib.util.module_from_spec(source)
+    source.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_rows_with_gaps_need_no_product_for_each_row(linear, dtype):
+    torch.manual_seed(3)
+    layer = linear.Linear(32, 64, bias=False).to(dtype).requires_grad_(False)
+    last = torch.randn(4, 7, 32, dtype=dtype)[:, -1:]  # [4, 1, 32], with six rows between each two
+    found = []
+    for patched in (False, True):
+        assert not patched or (hardware._close_gaps(linear) and hardware._close_gaps(linear))
+        with torch.inference_mode(), torch.profiler.profile() as seen:
+            result = layer(last)
+        found.append((result, "aten::bmm" in {event.key for event in seen.key_averages()}))
+    (theirs, apart), (ours, still_apart) = found
+    assert apart and not still_apart
+    torch.testing.assert_close(ours, theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+def test_a_torch_with_other_linear_layers_runs_as_it_is(capsys):
+    assert not hardware._close_gaps(types.ModuleType("torch_of_another_day"))
+    assert "run as they are" in capsys.readouterr().out
+
+
 def test_other_devices_keep_trl_s_own_answer(trl_utils):
     assert hardware._score_labelled_only(trl_utils)
     assert trl_utils._use_triton(torch.device("cpu")) is True

@@ -149,3 +149,29 @@ def test_rank_fusion_with_round_numbers() -> None:
 def test_four_tasks_of_fifty_decide_nothing() -> None:
     says("organiser_agent", "gained seven and lost three, McNemar's p is 0.34")
     assert mcnemar(7, 3) == pytest.approx(0.34, abs=0.005) and 31 / 50 == 0.62 and 27 / 50 == 0.54
+
+
+def test_how_often_a_margin_is_ranked_rightly() -> None:
+    says("preference_datasets", "√2 = 1.41", "true distance is 1, 76 %", "at distance 3, 98 %")
+    difference = statistics.NormalDist(sigma=math.sqrt(2))
+    assert [round(100 * difference.cdf(distance)) for distance in (1, 3)] == [76, 98]
+
+
+def test_containment_and_jaccard_of_the_quoted_leak() -> None:
+    says("quality", "the test message has 35", "35 / 35 = 1", "only 0.42")
+    test, training = (
+        re.search(rf"^{side} +(.*)$", lesson("quality"), re.MULTILINE)[1] for side in ("test", "training")
+    )
+
+    def pieces(text: str) -> set[str]:
+        plain = " ".join(re.findall(r"[a-z0-9]+", text.casefold()))
+        return {plain[at : at + 5] for at in range(len(plain) - 4)}
+
+    shared = pieces(test) & pieces(training)
+    assert (len(pieces(test)), len(shared)) == (35, 35)
+    assert len(shared) / len(pieces(test) | pieces(training)) == pytest.approx(0.42, abs=0.005)
+
+
+def test_how_often_minhash_buckets_meet() -> None:
+    says("at_scale", "1 − (1 − s⁸)¹⁴", "At 0.8 that is 92 %, at 0.5 it is 5 %")
+    assert [round(100 * (1 - (1 - s**8) ** 14)) for s in (0.8, 0.5)] == [92, 5]

@@ -6,12 +6,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from test_data import grams, similarity
 
 from smol_course.data import tasks
 from smol_course.models import MODEL, find_model
 from smol_course.organiser import traces as module
 from smol_course.organiser.agent import CODE_PROMPT, JSON_PROMPT, call_mask
+from smol_course.organiser.synthetic import grams, similarity
 from smol_course.organiser.tools import FINAL, Toolbox, call_schema, faults, final_answer
 from smol_course.organiser.traces import KINDS, of_message, traces
 
@@ -94,10 +94,10 @@ def test_names_of_training_begin_with_a_to_m() -> None:
 
 def test_no_test_task_is_near_a_training_task() -> None:
     """By four-letter pieces: none shares more than six of ten with any of a few hundred traces of each kind."""
-    held = [{"message": task["message"]} for name in ("single", "organiser") for task in tasks(name)]
-    known = [{"message": trace["messages"][1]["content"]} for trace in traces(400, "code", "p", 11)]
+    held = [task["message"] for name in ("single", "organiser") for task in tasks(name)]
+    known = [trace["messages"][1]["content"] for trace in traces(400, "code", "p", 11)]
     nearest = similarity(held, known).max(axis=1)
-    assert nearest.max() < 0.6, [held[row]["message"] for row in nearest.argsort()[-3:]]
+    assert nearest.max() < 0.6, [held[row] for row in nearest.argsort()[-3:]]
     planted = similarity(known[:1], known)
     assert planted.max() == 1, "a copied task must be seen"
     assert grams("abcde") == {"abcd", "bcde"} and len(KINDS) == 12

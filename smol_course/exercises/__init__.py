@@ -8,6 +8,7 @@ all memory.
 """
 
 import contextvars
+import copy
 import ctypes
 import importlib
 import io
@@ -17,7 +18,7 @@ import pkgutil
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -170,6 +171,19 @@ def variants(made_up: dict[str, Any]) -> Callable[..., Callable[[], dict[str, An
     ``made_up`` are results of the right form, filled with numbers that pass.
     """
     return lambda **changed: lambda: made_up | changed
+
+
+def recognised(values: list[Any], cases: Iterable[tuple[Any, ...]], ways: dict[str, Callable[..., Any]]) -> str | None:
+    """Return the message of the known mistake that gives these values for these cases, or None if none does.
+
+    ``ways`` has a function for each message; ``values`` are what the learner's function returned, case by case.
+    """
+    inputs = list(cases)
+    for message, way in ways.items():
+        with suppress(Exception):  # a mistaken way may fail where the learner's did not
+            if [way(*copy.deepcopy(case)) for case in inputs] == values:
+                return message
+    return None
 
 
 def _given(value: Any, what: str) -> None:

@@ -1,0 +1,198 @@
+"""The exercises of the notebook preference_datasets: pairs without ties, and a judge that is asked both ways."""
+
+from collections.abc import Callable
+from itertools import combinations, permutations
+from typing import Any
+
+from smol_course.exercises import Exercise, Mistake, call, expect, recognised
+
+# --- 🐢 Ties out --------------------------------------------------------------------------------------------
+
+_GRADED = (
+    ([("a", 3, "b", 1), ("c", 2, "d", 2), ("e", 0, "f", 5)], 1),
+    ([("g", -1, "h", -3), ("i", -2, "j", -1), ("k", 0, "l", -4)], 2),
+    ([("m", 1, "n", 1)], 0.5),
+)
+
+
+def _preferences(pairs: list, least: float, kept: Callable[[float], bool] | None = None) -> list[tuple[str, str]]:
+    found = []
+    for one, grade, other, other_grade in pairs:
+        margin = abs(grade - other_grade)
+        if kept(margin) if kept else margin >= least:
+            found.append((one, other) if grade > other_grade else (other, one))
+    return found
+
+
+_PAIR_MISTAKES: dict[str, Callable[..., Any]] = {
+    "Ties are kept: equal grades state no preference.": lambda p, least: _preferences(p, least, lambda margin: True),
+    "Only ties go: the grades must lie at least `least` apart.": lambda p, least: _preferences(
+        p, least, lambda margin: margin > 0
+    ),
+    "A margin of exactly `least` is enough: at least, not more than.": lambda p, least: _preferences(
+        p, least, lambda margin: margin > least
+    ),
+    "The wrong way round: the text with the higher grade comes first.": lambda p, least: [
+        pair[::-1] for pair in _preferences(p, least)
+    ],
+    "A pair whose second text is the better one counts, too: take the distance of the grades without its sign.": (
+        lambda p, least: [(one, other) for one, a, other, b in p if a - b >= least]
+    ),
+    "The texts stand in the order of the input: put the better one first.": lambda p, least: [
+        (one, other) for one, a, other, b in p if abs(a - b) >= least
+    ],
+    "Keep the order of the pairs: yours are sorted.": lambda p, least: sorted(_preferences(p, least), reverse=True),
+    "Nothing is kept.": lambda p, least: [],
+}
+
+
+def _pairs_given(value: Any, what: str) -> list[tuple[str, str]]:
+    """The learner's pairs as tuples of two texts. Raises Mistake."""
+    found = []
+    for pair in expect(value, list, what):
+        pair = expect(pair, (tuple, list), f"each pair that {what.split()[-2]} returns")
+        if len(pair) != 2:
+            raise Mistake(f"A pair is (chosen, rejected), two texts, but one of yours has {len(pair)} parts.")
+        found.append((expect(pair[0], str, "the chosen text"), expect(pair[1], str, "the rejected text")))
+    return found
+
+
+def _judge_preferences(answer: Any) -> str | None:
+    values = [
+        _pairs_given(call(answer, list(pairs), least), "what preferences returns") for pairs, least in _GRADED
+    ]
+    wanted = [_preferences(*case) for case in _GRADED]
+    if values == wanted:
+        return None
+    known = recognised(values, _GRADED, _PAIR_MISTAKES)
+    if known:
+        return known
+    place = next(i for i, (value, right) in enumerate(zip(values, wanted, strict=True)) if value != right)
+    case = f"With least = {_GRADED[place][1]}, {_GRADED[place][0]}"
+    return f"{case} gives {wanted[place]}; yours: {str(values[place])[:120]}."
+
+
+_TURTLE = Exercise(
+    id="preference_datasets/turtle",
+    level="🐢",
+    goal="Keep the pairs that state a preference, the better text first.",
+    minutes=5,
+    judge=_judge_preferences,
+    hints=(
+        "Go through the pairs: `for text, grade, other, other_grade in pairs`.",
+        "`abs(grade - other_grade) >= least` says whether a pair stays.",
+        "Put the text with the higher grade first, whichever of the two it is.",
+    ),
+    wrong=(
+        *(
+            (label, lambda way=way: way, message)
+            for label, (message, way) in zip(
+                ("ties", "only ties go", "more than", "turned", "first only", "as given", "sorted", "nothing"),
+                _PAIR_MISTAKES.items(),
+                strict=True,
+            )
+        ),
+        ("with grades", lambda: lambda p, least: [tuple(pair) for pair in p], "one of yours has 4 parts"),
+        ("a tuple", lambda: lambda p, least: tuple(_preferences(p, least)), "preferences returns should be a list"),
+    ),
+)
+
+# --- 🐕 A judge asked both ways -----------------------------------------------------------------------------
+
+# Texts by how good they are; a judge's chance grows with the distance, and with a liking for the first place.
+_GOOD = {"poor": 0, "fair": 1, "good": 2, "best": 4}
+
+
+def _reads(weight: float, liking: float) -> Callable[[str, str], float]:
+    """A judge: half, plus weight for each step that the first text is better, plus a liking for the first place."""
+    return lambda one, other: min(1.0, max(0.0, 0.5 + weight * (_GOOD[one] - _GOOD[other]) + liking))
+
+
+_JUDGES = (
+    (_reads(0.125, 0.0), ["poor", "best", "fair"], 0.625),  # it reads
+    (_reads(0.0, 0.375), ["poor", "fair", "good"], 0.5),  # it likes the first place, and nothing else
+    (_reads(0.125, 0.25), ["fair", "poor", "best", "good"], 0.5),  # it reads, and likes the first place
+    (_reads(0.125, -0.125), ["good", "fair", "best"], 0.625),  # it likes the second place
+    (_reads(0.0625, 0.0), ["poor", "fair", "best"], 0.75),  # unsure
+    (_reads(0.125, 0.125), ["fair", "good", "best"], 0.75),  # it reads, and likes the first place a little
+)
+
+
+def _both_ways(judge: Any, texts: list[str], sure: float, rule: str = "") -> list[tuple[str, str]]:
+    """The reference; a ``rule`` makes it a mistaken one."""
+    found = []
+    for one, other in (permutations if rule == "twice" else combinations)(texts, 2):
+        first, second = judge(one, other), 1 - judge(other, one)  # the chance of `one`, when first and when second
+        if rule == "one way":
+            second = first
+        if rule == "not turned":
+            second = 1 - second
+        chance = (first + second) / 2
+        turned = (other, one), 1 - first, 1 - second, 1 - chance
+        for pair, a, b, mean in (((one, other), first, second, chance), turned):
+            held = rule == "no order" or (a > 0.5 and b > 0.5)
+            others = {"no sure": True, "each sure": a >= sure and b >= sure, "more": mean > sure}
+            enough = others.get(rule, mean >= sure)
+            if held and enough and (mean > 0.5 or rule != "no order"):
+                found.append(pair[::-1] if rule == "turned" else pair)
+    return found
+
+
+_JUDGE_MISTAKES: dict[str, Callable[..., Any]] = {
+    "It asks one way only, so a judge that likes a place decides by the place.": lambda j, t, s: _both_ways(
+        j, t, s, "one way"
+    ),
+    "With the texts exchanged, the judge speaks about the other text: take 1 minus what it says.": lambda j, t, s: (
+        _both_ways(j, t, s, "not turned")
+    ),
+    "The mean alone is not enough: in each order the same text must get more than 0.5.": lambda j, t, s: _both_ways(
+        j, t, s, "no order"
+    ),
+    "`sure` is forgotten: the mean must reach it.": lambda j, t, s: _both_ways(j, t, s, "no sure"),
+    "`sure` is for the mean of the two orders; in each of them more than 0.5 is enough.": lambda j, t, s: _both_ways(
+        j, t, s, "each sure"
+    ),
+    "A mean of exactly `sure` is enough: at least, not more than.": lambda j, t, s: _both_ways(j, t, s, "more"),
+    "Every pair comes twice: take combinations, not permutations.": lambda j, t, s: _both_ways(j, t, s, "twice"),
+    "The wrong way round: (chosen, rejected), the better text first.": lambda j, t, s: _both_ways(j, t, s, "turned"),
+    "Nothing is kept, not even where the judge reads and is sure.": lambda j, t, s: [],
+}
+
+
+def _judge_both_ways(answer: Any) -> str | None:
+    values = [
+        _pairs_given(call(answer, judge, list(texts), sure), "what asked_both_ways returns")
+        for judge, texts, sure in _JUDGES
+    ]
+    wanted = [_both_ways(*case) for case in _JUDGES]
+    if values == wanted:
+        return None
+    known = recognised(values, _JUDGES, _JUDGE_MISTAKES)
+    if known:
+        return known
+    place = next(i for i, (value, right) in enumerate(zip(values, wanted, strict=True)) if value != right)
+    kinds = ("that reads", "that likes the first place", "that reads and likes the first place")
+    kind = (*kinds, "that likes the second place", "that is unsure", "that likes the first place a little")[place]
+    return f"A judge {kind}, with sure = {_JUDGES[place][2]}: {wanted[place]}; yours: {str(values[place])[:120]}."
+
+
+_DOG = Exercise(
+    id="preference_datasets/dog",
+    level="🐕",
+    goal="Get preferences from a judge that may like a place more than a text.",
+    minutes=20,
+    judge=_judge_both_ways,
+    hints=(
+        "For each pair ask twice: `judge(one, other)` and `judge(other, one)`.",
+        "The second answer is about `other`. The chance of `one` in that order is 1 minus it.",
+        "The chance that counts is the mean of the two. That of the other text is 1 minus this mean.",
+        "`one` is chosen if the mean is at least `sure` and both of its chances are above 0.5; `other` likewise, with "
+        "its own chances.",
+    ),
+    wrong=tuple(
+        (f"mistake {number}", lambda way=way: way, message)
+        for number, (message, way) in enumerate(_JUDGE_MISTAKES.items())
+    ),
+)
+
+EXERCISES = (_TURTLE, _DOG)

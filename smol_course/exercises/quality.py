@@ -1,0 +1,216 @@
+"""The exercises of the notebook quality: variety in a number, and a test for contamination."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from smol_course.exercises import Exercise, Mistake, call, expect, recognised
+
+# --- 🐢 Distinct-n ------------------------------------------------------------------------------------------
+
+_LISTS: tuple[tuple[list[str], int], ...] = (
+    (["dentist tue 9am", "Dentist tue 10am", "choir thu 8pm"], 2),
+    (["yoga sun 10am", "yoga sun 10am", "yoga mon 10am"], 1),
+    (["gym fri", "pool fri 6pm"], 3),
+    (["gym", "pool"], 2),
+)
+
+
+def _runs(messages: list[str], n: int, fold: bool = True, joined: bool = False) -> list[tuple[str, ...]]:
+    texts = [" ".join(messages)] if joined else messages
+    words = [(text.casefold() if fold else text).split() for text in texts]
+    return [tuple(one[start : start + n]) for one in words for start in range(len(one) - n + 1)]
+
+
+def _share(runs: list[Any], of: int | None = None) -> float:
+    count = len(runs) if of is None else of
+    return len(set(runs)) / count if count else 0.0
+
+
+_DISTINCT_MISTAKES: dict[str, Callable[..., Any]] = {
+    "A sequence must not run from one message into the next.": lambda m, n: _share(_runs(m, n, joined=True)),
+    "Case does not count: fold it first.": lambda m, n: _share(_runs(m, n, fold=False)),
+    "It is divided by the number of messages: divide by the number of all sequences.": lambda m, n: _share(
+        _runs(m, n), len(m)
+    ),
+    "These are sequences of characters: words are asked for.": lambda m, n: _share(
+        [text.casefold()[i : i + n] for text in m for i in range(len(text) - n + 1)]
+    ),
+    "This is the number of different sequences: divide it by that of all.": lambda m, n: float(len(set(_runs(m, n)))),
+    "This is how many come again, 1 minus what is asked for.": lambda m, n: (
+        1 - _share(_runs(m, n)) if _runs(m, n) else 0.0
+    ),
+    "n is always taken as 1.": lambda m, n: _share(_runs(m, 1)),
+    "n is always taken as 2.": lambda m, n: _share(_runs(m, 2)),
+}
+
+
+def _judge_distinct(answer: Any) -> str | None:
+    values = []
+    for messages, n in _LISTS:
+        value = float(expect(call(answer, list(messages), n), (float, int), "what distinct_share returns"))
+        if not math.isfinite(value):
+            return "It is no finite number: what if there are no sequences at all?"
+        values.append(round(value, 9))
+    wanted = [round(_share(_runs(*case)), 9) for case in _LISTS]
+    if values == wanted:
+        return None
+    rounded = {m: lambda a, b, way=way: round(way(a, b), 9) for m, way in _DISTINCT_MISTAKES.items()}
+    known = recognised(values, _LISTS, rounded)
+    if known:
+        return known
+    place = next(i for i, (value, right) in enumerate(zip(values, wanted, strict=True)) if value != right)
+    case = f"{_LISTS[place][0]} with n = {_LISTS[place][1]}"
+    return f"{case} gives {wanted[place]:.4f}, but yours is {values[place]:.4f}."
+
+
+def _no_sequences(messages: list[str], n: int) -> float:
+    runs = _runs(messages, n)
+    return len(set(runs)) / len(runs)
+
+
+_TURTLE = Exercise(
+    id="quality/turtle",
+    level="🐢",
+    goal="Measure how varied messages are: distinct-n.",
+    minutes=5,
+    judge=_judge_distinct,
+    hints=(
+        "`words = message.casefold().split()`; the sequences of n are `tuple(words[i:i + n])` for i from 0 to "
+        "`len(words) - n`.",
+        "Collect those of all messages in one list. A set of the list holds each once.",
+        "Look out for a list without any sequence: it gives 0.0.",
+    ),
+    wrong=(
+        *(
+            (label, lambda way=way: way, message)
+            for label, (message, way) in zip(
+                ("joined", "case", "messages", "characters", "count", "again", "one", "two"),
+                _DISTINCT_MISTAKES.items(),
+                strict=True,
+            )
+        ),
+        ("no sequences", lambda: _no_sequences, "ZeroDivisionError"),
+        ("not a number", lambda: lambda m, n: _share(_runs(m, n)) if _runs(m, n) else math.nan, "no finite number"),
+    ),
+)
+
+# --- 🐕 A contamination test --------------------------------------------------------------------------------
+
+_TESTS = ["Dinner with Olga at the Quay, Fri 7.30pm", "Yoga, Tues 6pm", "Sax"]
+_LONG = "Hi! So that you know what the week has: dinner with olga at the quay (fri, 7:30pm). See you there, all of you."
+_TRAINING = [
+    "Dinner with Olga at the Quay, Fri 7.30pm",  # a copy
+    "Dentist Mon 9am",  # harmless
+    _LONG,  # a copy inside a long message
+    "YOGA -- tues -- 6pm!",  # the same but for case and marks
+    "dinner with Hal at the Crown, Sun 6pm",  # partly
+    "sax lesson wed 5pm",  # a short test message as a whole
+    "Dinner with Olga",  # a piece of one
+]
+_CASES: tuple[tuple[list[str], list[str], float], ...] = (
+    (_TRAINING, _TESTS, 0.5),
+    (_TRAINING, _TESTS[:2], 0.25),
+    *((["abcdefgh", "abcdxxxx"], ["abcdefxyz"], threshold) for threshold in (0.4, 0.45, 0.3)),
+    ([], _TESTS, 0.5),
+    (_TRAINING, [], 0.5),
+)
+
+
+def _pieces(text: str, size: int = 5, plain: bool = True) -> set[str]:
+    text = re.sub(r"[^a-z0-9]+", " ", text.lower()).strip() if plain else text
+    return {text[i : i + size] for i in range(len(text) - size + 1)} or {text}
+
+
+def _contained(
+    training: list[str], tests: list[str], threshold: float, rule: str = "", size: int = 5, plain: bool = True
+) -> Any:
+    """The reference; a ``rule`` makes it a mistaken one."""
+    found = []
+    for place, text in enumerate(training):
+        have, whole = _pieces(text, size, plain), re.sub(r"[^a-z0-9]+", " ", text.lower()).strip()
+        for test in tests:
+            want = _pieces(test, size, plain)
+            shared = len(have & want)
+            if len(min(want, key=len)) < size and rule != "short":
+                shared = int(next(iter(want)) in whole)
+            part = shared / {"jaccard": len(have | want), "of training": len(have)}.get(rule, len(want))
+            if part >= threshold if rule == "at least" else part > threshold:
+                found.append(place)
+                if rule != "twice":
+                    break
+    return [training[place] for place in found] if rule == "texts" else found
+
+
+_LEAK_MISTAKES: dict[str, Callable[..., Any]] = {
+    "A Jaccard similarity misses a copy inside a long message: divide by the test message's pieces.": (
+        lambda a, b, t: _contained(a, b, t, "jaccard")
+    ),
+    "Divided by the training message's pieces: the share of the test message's is asked for.": (
+        lambda a, b, t: _contained(a, b, t, "of training")
+    ),
+    "More than the threshold is asked for; yours also takes what equals it.": (
+        lambda a, b, t: _contained(a, b, t, "at least")
+    ),
+    "Case and marks count in yours: bring both texts into one form first.": (
+        lambda a, b, t: _contained(a, b, t, plain=False)
+    ),
+    "The pieces have 4 characters: 5 are asked for.": lambda a, b, t: _contained(a, b, t, size=4),
+    "The pieces have 6 characters: 5 are asked for.": lambda a, b, t: _contained(a, b, t, size=6),
+    "A test message shorter than a piece is overlooked: look for it as a whole.": (
+        lambda a, b, t: _contained(a, b, t, "short")
+    ),
+    "Only exact copies are found.": lambda a, b, t: [i for i, text in enumerate(a) if text in b],
+    "Nothing is found, not even a copy.": lambda a, b, t: [],
+    "Everything is suspected.": lambda a, b, t: list(range(len(a))),
+}
+
+
+def _judge_contaminated(answer: Any) -> str | None:
+    values = []
+    for training, tests, threshold in _CASES:
+        value = expect(call(answer, list(training), list(tests), threshold), list, "what contaminated_places returns")
+        for place in value:
+            expect(place, int, "each place")
+        values.append(value)
+    wanted = [_contained(*case) for case in _CASES]
+    if values == wanted:
+        return None
+    if [sorted(set(value)) for value in values] == wanted:
+        raise Mistake("The places are right, but they should stand in order, each once.")
+    known = recognised(values, _CASES, _LEAK_MISTAKES)
+    if known:
+        return known
+    case = next(i for i, (value, right) in enumerate(zip(values, wanted, strict=True)) if value != right)
+    place = next(iter(sorted(set(values[case]) ^ set(wanted[case]))), 0)
+    if not 0 <= place < len(_CASES[case][0]):
+        return f"There is no training message at place {place}: places run from 0."
+    said = "overlooked" if place in wanted[case] else "wrongly suspected"
+    return f"With threshold {_CASES[case][2]}, {_CASES[case][0][place][:60]!r} is {said}."
+
+
+_DOG = Exercise(
+    id="quality/dog",
+    level="🐕",
+    goal="Find the training messages that give test messages away.",
+    minutes=20,
+    judge=_judge_contaminated,
+    hints=(
+        r"One form for all texts: `re.sub(r'[^a-z0-9]+', ' ', text.lower()).strip()`.",
+        "The pieces of a text: `{text[i:i + 5] for i in range(len(text) - 4)}`. A set makes sharing easy: `a & b`.",
+        "Divide what is shared by the number of pieces of the *test* message: so a copy in a long message is found.",
+        "A test message of fewer than 5 characters has no piece: ask whether it stands in the training message "
+        "(`short in text`), and count 1.0 or 0.0.",
+    ),
+    wrong=(
+        *(
+            (f"mistake {number}", lambda way=way: way, message)
+            for number, (message, way) in enumerate(_LEAK_MISTAKES.items())
+        ),
+        ("twice", lambda: lambda a, b, t: _contained(a, b, t)[::-1], "should stand in order"),
+        ("texts", lambda: lambda a, b, t: _contained(a, b, t, "texts"), "each place should be a whole number"),
+    ),
+)
+
+EXERCISES = (_TURTLE, _DOG)
