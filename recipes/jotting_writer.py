@@ -7,16 +7,15 @@ file; alone, it trains and keeps the adapter among the learner's own:
     uv run python -m recipes.jotting_writer
 """
 
-import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
+from recipes.adapter import command_line, settings
 from smol_course.data import conversation, events, in_like_batches, jottings
 from smol_course.hardware import prepare
 from smol_course.metrics import wilson
@@ -52,23 +51,7 @@ def train_and_test() -> list[dict[str, Any]]:
     base = AutoModelForCausalLM.from_pretrained(path, dtype="float32", attn_implementation=here.attention)
     lora = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(base, lora)
-    config = SFTConfig(
-        output_dir="trainer",
-        max_steps=STEPS,
-        learning_rate=LEARNING_RATE,
-        lr_scheduler_type="linear",
-        warmup_steps=0.1,
-        per_device_train_batch_size=BATCH,
-        train_sampling_strategy="sequential",
-        bf16=here.bf16,
-        use_cpu=here.device == "cpu",
-        optim=here.optimizer,
-        activation_checkpointing=False,
-        logging_steps=15,
-        save_strategy="no",
-        disable_tqdm=True,
-        seed=SEED,
-    )
+    config = settings(here, STEPS, BATCH, LEARNING_RATE, SEED)
     SFTTrainer(model=model, args=config, processing_class=tokenizer, train_dataset=examples(SEED)).train()
     save_artifact(NAME, model, tokenizer, base=path)
     return tested(model, tokenizer, here.bf16)
@@ -86,16 +69,5 @@ def tested(model: Any, tokenizer: Any, bf16: bool) -> list[dict[str, Any]]:
     return [{"name": "after_following", "value": right / HELD, "low": low, "high": high, "n": HELD}]
 
 
-def main() -> None:
-    """Train, test, and write the results to a file if one is named."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, help="a JSON file to write the results to")
-    results = parser.parse_args().results
-    found = json.dumps(train_and_test(), indent=2)
-    print(found)
-    if results:
-        results.write_text(found + "\n", encoding="utf-8", newline="\n")
-
-
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, train_and_test)

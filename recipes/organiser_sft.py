@@ -7,16 +7,14 @@ skill stays. `recipes/ship.py` calls it; alone, it trains and keeps the adapter 
     uv run python -m recipes.organiser_sft
 """
 
-import argparse
-import json
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
+from recipes.adapter import command_line, settings
 from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, in_like_batches
 from smol_course.hardware import prepare
 from smol_course.metrics import confirmation_faults, score_events, wilson
@@ -50,23 +48,7 @@ def train_and_test() -> list[dict[str, Any]]:
     tokenizer = AutoTokenizer.from_pretrained(path)
     base = AutoModelForCausalLM.from_pretrained(path, dtype="float32", attn_implementation=here.attention)
     model = PeftModel.from_pretrained(base, artifact("organiser_lora", made_by="3/lora", base=path), is_trainable=True)
-    config = SFTConfig(
-        output_dir="trainer",
-        max_steps=STEPS,
-        learning_rate=LEARNING_RATE,
-        lr_scheduler_type="linear",
-        warmup_steps=0.1,
-        per_device_train_batch_size=BATCH,
-        train_sampling_strategy="sequential",
-        bf16=here.bf16,
-        use_cpu=here.device == "cpu",
-        optim=here.optimizer,
-        activation_checkpointing=False,
-        logging_steps=20,
-        save_strategy="no",
-        disable_tqdm=True,
-        seed=SEED,
-    )
+    config = settings(here, STEPS, BATCH, LEARNING_RATE, SEED)
     SFTTrainer(model=model, args=config, processing_class=tokenizer, train_dataset=examples(SEED)).train()
     save_artifact("organiser_sft", model, tokenizer, base=path)
     return tested(model, tokenizer, here.bf16)
@@ -91,16 +73,5 @@ def tested(model: Any, tokenizer: Any, bf16: bool) -> list[dict[str, Any]]:
     return results
 
 
-def main() -> None:
-    """Train, test, and write the results to a file if one is named."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, help="a JSON file to write the results to")
-    results = parser.parse_args().results
-    found = json.dumps(train_and_test(), indent=2)
-    print(found)
-    if results:
-        results.write_text(found + "\n", encoding="utf-8", newline="\n")
-
-
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, train_and_test)

@@ -8,17 +8,17 @@ keeps the adapter among the learner's own:
     uv run python -m recipes.organiser_code
 """
 
-import argparse
 import json
 import warnings
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from datasets import Dataset
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
+from recipes.adapter import command_line, settings
 from smol_course.data import events, in_like_batches, tasks
 from smol_course.hardware import prepare
 from smol_course.models import MODEL, artifact, find_model, save_artifact
@@ -52,25 +52,7 @@ def train_and_test(form: str, steps: int) -> list[dict[str, Any]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft uses a name that transformers is about to drop
         model = PeftModel.from_pretrained(base, start, is_trainable=True)
-    config = SFTConfig(
-        output_dir="trainer",
-        max_steps=steps,
-        learning_rate=LEARNING_RATE,
-        lr_scheduler_type="linear",
-        warmup_steps=0.1,
-        per_device_train_batch_size=BATCH,
-        train_sampling_strategy="sequential",
-        assistant_only_loss=True,
-        max_length=None,
-        bf16=here.bf16,
-        use_cpu=here.device == "cpu",
-        optim=here.optimizer,
-        activation_checkpointing=False,
-        logging_steps=20,
-        save_strategy="no",
-        disable_tqdm=True,
-        seed=SEED,
-    )
+    config = settings(here, steps, BATCH, LEARNING_RATE, SEED, assistant_only_loss=True, max_length=None)
     rows = training_rows(form, steps * BATCH, SEED)
     SFTTrainer(model=model, args=config, processing_class=tokenizer, train_dataset=rows).train()
     save_artifact({"json": "organiser_tools", "code": "organiser_code"}[form], model, tokenizer, base=path)
@@ -93,14 +75,7 @@ def tested(model: Any, tokenizer: Any, form: str, bf16: bool) -> list[dict[str, 
 
 def main(form: str = "json") -> None:
     """Train, test, and write the results to a file if one is named."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, help="a JSON file to write the results to")
-    parser.add_argument("--steps", type=int, default=STEPS[form], help="of training, four traces each")
-    given = parser.parse_args()
-    found = json.dumps(train_and_test(form, given.steps), indent=2)
-    print(found)
-    if given.results:
-        given.results.write_text(found + "\n", encoding="utf-8", newline="\n")
+    command_line(__doc__, partial(train_and_test, form), steps=STEPS[form])
 
 
 if __name__ == "__main__":

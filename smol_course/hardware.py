@@ -310,7 +310,7 @@ def _close_gaps(module: ModuleType) -> bool:
 
     To write the first token of an answer, `generate` sends the last position of each prompt through the output
     layer: a view with gaps. By frozen weights, such as an adapter's base, torch multiplies it row by row, and in
-    bfloat16 it copies the weights for each row, 57 MB at 49,152 words.
+    bfloat16 it copies the weights for each row, 57 MB for a vocabulary of 49,152 tokens.
     """
     layer = getattr(module, "Linear", None)
     theirs = getattr(layer, "forward", None)

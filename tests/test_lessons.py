@@ -9,7 +9,9 @@ from pathlib import Path
 import chitchat_dataset
 import pytest
 
+from smol_course.data import jottings, made_jottings
 from smol_course.metrics import bootstrap, mcnemar, needed, wilson
+from smol_course.organiser.synthetic import event_faults, unlike
 
 ROOT = Path(__file__).parents[1]
 
@@ -175,3 +177,39 @@ def test_containment_and_jaccard_of_the_quoted_leak() -> None:
 def test_how_often_minhash_buckets_meet() -> None:
     says("at_scale", "1 − (1 − s⁸)¹⁴", "At 0.8 that is 92 %, at 0.5 it is 5 %")
     assert [round(100 * (1 - (1 - s**8) ** 14)) for s in (0.8, 0.5)] == [92, 5]
+
+
+def test_what_the_rules_refuse_wrongly() -> None:
+    says("instruction_datasets", "of the three, two have a day crossed out")
+    refused = [faults for row in jottings() if (faults := event_faults(row["message"], row["event"]))]
+    assert len(refused) == 3 and refused.count(["another day said"]) == 2
+
+
+def test_a_small_pool_leaves_mostly_templates() -> None:
+    says("instruction_datasets", "first pool 585 passed", "191 of them the writer's own", "426 of 820")
+
+    def left(rows: list[dict]) -> tuple[int, int]:
+        passed = [row for row in rows if not event_faults(row["message"], row["event"], [row["also"]])]
+        kept = [passed[place] for place in unlike([row["message"] for row in passed])]
+        return sum(row["origin"] == "back_translation" for row in kept), len(kept)
+
+    made = list(made_jottings())
+    assert left([row for row in made if not row["id"].startswith("more-")]) == (191, 585)
+    assert left(made) == (426, 820)
+
+
+def test_what_made_messages_did_to_a_model() -> None:
+    says("instruction_datasets", "Neither interval holds zero", "it, too, needs more than fifty")
+    says("instruction_datasets", "more than a fresh adapter reached with any of the three")
+    folder = ROOT / "6_synthetic_datasets"
+    notebook = json.loads((folder / "notebooks" / "instruction_datasets.ipynb").read_text(encoding="utf-8"))
+    results = {result["name"]: result for result in notebook["metadata"]["smol"]["results"]}
+    for arm in ("seeds", "unfiltered"):
+        lead = results[f"pooled_filtered_over_{arm}"]
+        assert lead["value"] >= 0.1 and lead["low"] > 0
+    study = json.loads((folder / "studies" / "instruction_datasets.json").read_text(encoding="utf-8"))["runs"]
+    runs = {run: {one["name"]: one["value"] for one in found["results"]} for run, found in study.items()}
+    arms = [f"after_{arm}_event_accuracy" for arm in ("seeds", "unfiltered", "filtered")]
+    other = runs["from_the_organiser"]
+    assert other["before_event_accuracy"] > max(runs[f"seed_{seed}"][arm] for seed in range(3) for arm in arms)
+    assert other[arms[0]] <= other["before_event_accuracy"] < other[arms[2]]

@@ -173,17 +173,31 @@ def variants(made_up: dict[str, Any]) -> Callable[..., Callable[[], dict[str, An
     return lambda **changed: lambda: made_up | changed
 
 
-def recognised(values: list[Any], cases: Iterable[tuple[Any, ...]], ways: dict[str, Callable[..., Any]]) -> str | None:
-    """Return the message of the known mistake that gives these values for these cases, or None if none does.
+def compared(
+    values: list[Any],
+    wanted: list[Any],
+    cases: Iterable[tuple[Any, ...]],
+    ways: dict[str, Callable[..., Any]],
+    say: Callable[[int], str],
+) -> str | None:
+    """Return what is wrong with what a learner's function gave, case by case, or None if it is what was wanted.
 
-    ``ways`` has a function for each message; ``values`` are what the learner's function returned, case by case.
+    Where one of ``ways``, mistakes by their messages, gives the same values for the cases: that message. Else what
+    ``say`` says of the first case that differs, by its place.
     """
+    if values == wanted:
+        return None
     inputs = list(cases)
     for message, way in ways.items():
         with suppress(Exception):  # a mistaken way may fail where the learner's did not
             if [way(*copy.deepcopy(case)) for case in inputs] == values:
                 return message
-    return None
+    return say(next(i for i, (value, right) in enumerate(zip(values, wanted, strict=True)) if value != right))
+
+
+def planted(ways: dict[str, Callable[..., Any]]) -> tuple[tuple[str, Callable[[], Any], str], ...]:
+    """Return mistakes by their messages, as `compared` takes them, in the form of an exercise's wrong answers."""
+    return tuple((message, lambda way=way: way, message) for message, way in ways.items())
 
 
 def _given(value: Any, what: str) -> None:

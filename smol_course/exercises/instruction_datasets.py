@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, call, complete, expect, recognised, shares, untested, variants
+from smol_course.exercises import Exercise, call, compared, complete, expect, planted, shares, untested, variants
 
 # --- 🐢 Slots -----------------------------------------------------------------------------------------------
 
@@ -60,13 +60,13 @@ def _judge_slots(answer: Any) -> str | None:
     cases = [(message, dict(event), dict(said)) for message, event, said in _SLOTTED]
     values = [expect(call(answer, *case), str, "what with_slots returns") for case in cases]
     wanted = [_slots(*case) for case in _SLOTTED]
-    if values == wanted:
-        return None
-    known = recognised(values, _SLOTTED, _SLOT_MISTAKES)
-    if known:
-        return known
-    place = next(i for i, (value, right) in enumerate(zip(values, wanted, strict=True)) if value != right)
-    return f"{_SLOTTED[place][0]!r} should become {wanted[place]!r}, but yours is {values[place][:80]!r}."
+    return compared(
+        values,
+        wanted,
+        _SLOTTED,
+        _SLOT_MISTAKES,
+        lambda i: f"{_SLOTTED[i][0]!r} should become {wanted[i]!r}, but yours is {values[i][:80]!r}.",
+    )
 
 
 _TURTLE = Exercise(
@@ -80,14 +80,7 @@ _TURTLE = Exercise(
         "Title and place stand in the message as the event has them; day and start as `said` has them.",
         "Ask first whether there is anything to replace: the place may be None, and `said` may lack the day.",
     ),
-    wrong=tuple(
-        (label, lambda way=way: way, message)
-        for label, (message, way) in zip(
-            ("people", "the event's day", "no title", "no place", "no start", "no day", "no braces", "two", "nothing"),
-            _SLOT_MISTAKES.items(),
-            strict=True,
-        )
-    ),
+    wrong=planted(_SLOT_MISTAKES),
 )
 
 # --- 🐕 A verifier ------------------------------------------------------------------------------------------
@@ -197,13 +190,13 @@ def _judge_follows(answer: Any) -> str | None:
         given = event and event | {"people": list(event["people"])}
         values.append(expect(call(answer, message, given), bool, "what follows returns"))
     wanted = [_follows(*pair) for pair in _PAIRS]
-    if values == wanted:
-        return None
-    known = recognised(values, _PAIRS, _VERIFIER_MISTAKES)
-    if known:
-        return known
-    place = next(i for i, (value, right) in enumerate(zip(values, wanted, strict=True)) if value != right)
-    return f"{_PAIRS[place][0]!r} with {_PAIRS[place][1]} should be {wanted[place]}, but yours is {values[place]}."
+    return compared(
+        values,
+        wanted,
+        _PAIRS,
+        _VERIFIER_MISTAKES,
+        lambda i: f"{_PAIRS[i][0]!r} with {_PAIRS[i][1]} should be {wanted[i]}, but yours is {values[i]}.",
+    )
 
 
 _DOG = Exercise(
@@ -220,10 +213,7 @@ _DOG = Exercise(
         "12am is 0 and 12pm is 12: `int(hour) % 12 + (12 if half == 'pm' else 0)`.",
         r"Whole words: `re.findall(r'[\w\']+', message)` and then `name in words`.",
     ),
-    wrong=tuple(
-        (f"mistake {number}", lambda way=way: way, message)
-        for number, (message, way) in enumerate(_VERIFIER_MISTAKES.items())
-    ),
+    wrong=planted(_VERIFIER_MISTAKES),
 )
 
 # --- 🦁 Better data, not more steps -------------------------------------------------------------------------

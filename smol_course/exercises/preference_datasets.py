@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import combinations, permutations
 from typing import Any
 
-from smol_course.exercises import Exercise, Mistake, call, expect, recognised
+from smol_course.exercises import Exercise, Mistake, call, compared, expect, planted
 
 # --- 🐢 Ties out --------------------------------------------------------------------------------------------
 
@@ -62,14 +62,12 @@ def _judge_preferences(answer: Any) -> str | None:
         _pairs_given(call(answer, list(pairs), least), "what preferences returns") for pairs, least in _GRADED
     ]
     wanted = [_preferences(*case) for case in _GRADED]
-    if values == wanted:
-        return None
-    known = recognised(values, _GRADED, _PAIR_MISTAKES)
-    if known:
-        return known
-    place = next(i for i, (value, right) in enumerate(zip(values, wanted, strict=True)) if value != right)
-    case = f"With least = {_GRADED[place][1]}, {_GRADED[place][0]}"
-    return f"{case} gives {wanted[place]}; yours: {str(values[place])[:120]}."
+
+    def say(place: int) -> str:
+        pairs, least = _GRADED[place]
+        return f"With least = {least}, {pairs} gives {wanted[place]}; yours: {str(values[place])[:120]}."
+
+    return compared(values, wanted, _GRADED, _PAIR_MISTAKES, say)
 
 
 _TURTLE = Exercise(
@@ -84,14 +82,7 @@ _TURTLE = Exercise(
         "Put the text with the higher grade first, whichever of the two it is.",
     ),
     wrong=(
-        *(
-            (label, lambda way=way: way, message)
-            for label, (message, way) in zip(
-                ("ties", "only ties go", "more than", "turned", "first only", "as given", "sorted", "nothing"),
-                _PAIR_MISTAKES.items(),
-                strict=True,
-            )
-        ),
+        *planted(_PAIR_MISTAKES),
         ("with grades", lambda: lambda p, least: [tuple(pair) for pair in p], "one of yours has 4 parts"),
         ("a tuple", lambda: lambda p, least: tuple(_preferences(p, least)), "preferences returns should be a list"),
     ),
@@ -165,15 +156,13 @@ def _judge_both_ways(answer: Any) -> str | None:
         for judge, texts, sure in _JUDGES
     ]
     wanted = [_both_ways(*case) for case in _JUDGES]
-    if values == wanted:
-        return None
-    known = recognised(values, _JUDGES, _JUDGE_MISTAKES)
-    if known:
-        return known
-    place = next(i for i, (value, right) in enumerate(zip(values, wanted, strict=True)) if value != right)
-    kinds = ("that reads", "that likes the first place", "that reads and likes the first place")
-    kind = (*kinds, "that likes the second place", "that is unsure", "that likes the first place a little")[place]
-    return f"A judge {kind}, with sure = {_JUDGES[place][2]}: {wanted[place]}; yours: {str(values[place])[:120]}."
+
+    def say(place: int) -> str:
+        kinds = ("that reads", "that likes the first place", "that reads and likes the first place")
+        kind = (*kinds, "that likes the second place", "that is unsure", "that likes the first place a little")[place]
+        return f"A judge {kind}, with sure = {_JUDGES[place][2]}: {wanted[place]}; yours: {str(values[place])[:120]}."
+
+    return compared(values, wanted, _JUDGES, _JUDGE_MISTAKES, say)
 
 
 _DOG = Exercise(
@@ -189,10 +178,7 @@ _DOG = Exercise(
         "`one` is chosen if the mean is at least `sure` and both of its chances are above 0.5; `other` likewise, with "
         "its own chances.",
     ),
-    wrong=tuple(
-        (f"mistake {number}", lambda way=way: way, message)
-        for number, (message, way) in enumerate(_JUDGE_MISTAKES.items())
-    ),
+    wrong=planted(_JUDGE_MISTAKES),
 )
 
 EXERCISES = (_TURTLE, _DOG)

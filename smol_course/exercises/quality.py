@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, Mistake, call, expect, recognised
+from smol_course.exercises import Exercise, Mistake, call, compared, expect, planted
 
 # --- 🐢 Distinct-n ------------------------------------------------------------------------------------------
 
@@ -54,15 +54,13 @@ def _judge_distinct(answer: Any) -> str | None:
             return "It is no finite number: what if there are no sequences at all?"
         values.append(round(value, 9))
     wanted = [round(_share(_runs(*case)), 9) for case in _LISTS]
-    if values == wanted:
-        return None
     rounded = {m: lambda a, b, way=way: round(way(a, b), 9) for m, way in _DISTINCT_MISTAKES.items()}
-    known = recognised(values, _LISTS, rounded)
-    if known:
-        return known
-    place = next(i for i, (value, right) in enumerate(zip(values, wanted, strict=True)) if value != right)
-    case = f"{_LISTS[place][0]} with n = {_LISTS[place][1]}"
-    return f"{case} gives {wanted[place]:.4f}, but yours is {values[place]:.4f}."
+
+    def say(place: int) -> str:
+        messages, n = _LISTS[place]
+        return f"{messages} with n = {n} gives {wanted[place]:.4f}, but yours is {values[place]:.4f}."
+
+    return compared(values, wanted, _LISTS, rounded, say)
 
 
 def _no_sequences(messages: list[str], n: int) -> float:
@@ -83,14 +81,7 @@ _TURTLE = Exercise(
         "Look out for a list without any sequence: it gives 0.0.",
     ),
     wrong=(
-        *(
-            (label, lambda way=way: way, message)
-            for label, (message, way) in zip(
-                ("joined", "case", "messages", "characters", "count", "again", "one", "two"),
-                _DISTINCT_MISTAKES.items(),
-                strict=True,
-            )
-        ),
+        *planted(_DISTINCT_MISTAKES),
         ("no sequences", lambda: _no_sequences, "ZeroDivisionError"),
         ("not a number", lambda: lambda m, n: _share(_runs(m, n)) if _runs(m, n) else math.nan, "no finite number"),
     ),
@@ -175,19 +166,18 @@ def _judge_contaminated(answer: Any) -> str | None:
             expect(place, int, "each place")
         values.append(value)
     wanted = [_contained(*case) for case in _CASES]
-    if values == wanted:
-        return None
-    if [sorted(set(value)) for value in values] == wanted:
+    if values != wanted and [sorted(set(value)) for value in values] == wanted:
         raise Mistake("The places are right, but they should stand in order, each once.")
-    known = recognised(values, _CASES, _LEAK_MISTAKES)
-    if known:
-        return known
-    case = next(i for i, (value, right) in enumerate(zip(values, wanted, strict=True)) if value != right)
-    place = next(iter(sorted(set(values[case]) ^ set(wanted[case]))), 0)
-    if not 0 <= place < len(_CASES[case][0]):
-        return f"There is no training message at place {place}: places run from 0."
-    said = "overlooked" if place in wanted[case] else "wrongly suspected"
-    return f"With threshold {_CASES[case][2]}, {_CASES[case][0][place][:60]!r} is {said}."
+
+    def say(case: int) -> str:
+        training, _, threshold = _CASES[case]
+        place = next(iter(sorted(set(values[case]) ^ set(wanted[case]))), 0)
+        if not 0 <= place < len(training):
+            return f"There is no training message at place {place}: places run from 0."
+        said = "overlooked" if place in wanted[case] else "wrongly suspected"
+        return f"With threshold {threshold}, {training[place][:60]!r} is {said}."
+
+    return compared(values, wanted, _CASES, _LEAK_MISTAKES, say)
 
 
 _DOG = Exercise(
@@ -204,10 +194,7 @@ _DOG = Exercise(
         "(`short in text`), and count 1.0 or 0.0.",
     ),
     wrong=(
-        *(
-            (f"mistake {number}", lambda way=way: way, message)
-            for number, (message, way) in enumerate(_LEAK_MISTAKES.items())
-        ),
+        *planted(_LEAK_MISTAKES),
         ("twice", lambda: lambda a, b, t: _contained(a, b, t)[::-1], "should stand in order"),
         ("texts", lambda: lambda a, b, t: _contained(a, b, t, "texts"), "each place should be a whole number"),
     ),
