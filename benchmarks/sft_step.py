@@ -9,7 +9,6 @@ in README.md beside this file. Writes sft_step.json there.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import psutil
 
 from smol_course import hardware
 from smol_course.data import SYSTEM_PROMPT, events
+from smol_course.files import write_json
 from smol_course.models import MODEL, find_model
 
 RESULT = Path(__file__).with_suffix(".json")
@@ -69,9 +69,7 @@ def main() -> None:
     result |= {"learning_rate": LEARNING_RATE, "summary": summary(runs)}
     result |= {"profile": in_new_process("profile", 3), "runs": runs}
     print(json.dumps({"summary": result["summary"], "profile": result["profile"]["shares"]}, indent=2))
-    draft = RESULT.with_name(f".{RESULT.name}.{os.getpid()}.tmp")
-    draft.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    draft.replace(RESULT)
+    write_json(RESULT, result)
 
 
 def in_new_process(side: str, steps: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from smol_course.data import conversation, events, in_like_batches, jottings
 from smol_course.hardware import prepare
 from smol_course.metrics import wilson
 from smol_course.models import MODEL, answer, find_model, save_artifact
-from smol_course.organiser.synthetic import WRITE_PROMPT, event_faults, new_events, write_prompt
+from smol_course.synthetic.messages import WRITE_PROMPT, event_faults, new_events, write_prompt
 
 NAME = "jotting_writer"
 STEPS, BATCH, LEARNING_RATE, RANK, SEED = 150, 6, 2e-3, 8, 0

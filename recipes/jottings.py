@@ -10,7 +10,6 @@ filtered here. The test messages are not read.
 """
 
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,11 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 from smol_course.data import SYSTEM_PROMPT, conversation, events, jottings
+from smol_course.files import write_text
 from smol_course.hardware import prepare
 from smol_course.models import MODEL, answer, artifact, find_model
-from smol_course.organiser.synthetic import (
+from smol_course.settings import data_folder
+from smol_course.synthetic.messages import (
     PERSONAS,
     Store,
     correct,
@@ -36,7 +37,6 @@ from smol_course.organiser.synthetic import (
     template_of,
     write_prompt,
 )
-from smol_course.settings import data_folder
 
 TEMPLATES, WRITTEN, INSTRUCTED, EVOLVED = 300, 640, 160, 160
 MORE = 960  # written at the end and not read back: writing is quick, and a strict filter leaves few
@@ -161,11 +161,8 @@ def main() -> None:
     more = Store(work / "jottings_more.jsonl")
     generate(more, to_write(MORE, "more", SEED + 4), maker.write, BATCH)
     unread = [record | {"read": ""} for record in more.records if record["message"]]
-    draft = SHIPPED.with_suffix(".tmp")
     records = [*read.records, *unread]
-    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    draft.write_text(lines, encoding="utf-8", newline="\n")
-    os.replace(draft, SHIPPED)
+    write_text(SHIPPED, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
     print(f"{len(records)} records in {SHIPPED.name}; for another set, remove {work.name}/ of your data folder.")
 
 

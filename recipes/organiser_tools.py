@@ -1,7 +1,7 @@
 """Fine-tune the adapters that act: one writes tool calls as JSON, the other writes code that calls the same tools.
 
 Goes on from the adapter `organiser_lora`, which reads messages, with traces made by rules on a real calendar
-(`smol_course.organiser.traces`). Both forms come from the same tasks. `recipes/ship.py` calls it; alone, it trains and
+(`smol_course.agents.traces`). Both forms come from the same tasks. `recipes/ship.py` calls it; alone, it trains and
 keeps the adapter among the learner's own:
 
     uv run python -m recipes.organiser_tools
@@ -19,12 +19,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTTrainer
 
 from recipes.adapter import command_line, settings
+from smol_course.agents.agent import PROMPTS, asker, run_tasks, share_done
+from smol_course.agents.sandbox import ProcessExecutor
+from smol_course.agents.traces import TEMPLATE, traces
 from smol_course.data import events, in_like_batches, tasks
 from smol_course.hardware import prepare
 from smol_course.models import MODEL, artifact, find_model, save_artifact
-from smol_course.organiser.agent import PROMPTS, asker, run_tasks, share_done
-from smol_course.organiser.sandbox import ProcessExecutor
-from smol_course.organiser.traces import TEMPLATE, traces
 
 # A code action is shorter than a trace of calls, so its steps are quicker and there are more of them.
 STEPS = {"json": 400, "code": 480}

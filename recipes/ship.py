@@ -10,7 +10,6 @@ looks at what ships, and goes through one recipe in short.
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from rich.console import Console
 
 from smol_course import runner
 from smol_course.errors import CourseError
+from smol_course.files import in_one_step, write_json
 from smol_course.runner import building, kernel, show
 from smol_course.runner.sources import study_node
 
@@ -89,13 +89,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         provenance = make(name, Path(folder), Console())
         made = Path(folder) / "artifacts" / name
-        (made / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8", newline="\n")
-        draft = SHIPPED / f".{name}.tmp"
+        write_json(made / "provenance.json", provenance)
         # The tokenizer is the base model's, which has it; the card that peft writes says nothing of ours.
         unneeded = ("tokenizer*", "chat_template*", "special_tokens*", "README.md")
-        shutil.copytree(made, draft, ignore=shutil.ignore_patterns(*unneeded))
-        shutil.rmtree(SHIPPED / name, ignore_errors=True)
-        os.replace(draft, SHIPPED / name)
+        with in_one_step(SHIPPED / name) as draft:
+            shutil.copytree(made, draft, ignore=shutil.ignore_patterns(*unneeded))
     for result in provenance["results"]:
         print(f"{result['name']} = {result['value']:.4g} (n = {result['n']})")
 

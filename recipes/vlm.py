@@ -35,13 +35,7 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch.utils.data import DataLoader, Dataset
-
-from smol_course.errors import CourseError
-from smol_course.hardware import Machine, describe_short, prepare
-from smol_course.models import MODEL, find_model, provenance
-from smol_course.pictures import HELD_OUT, LEARNT, TEST_EACH, all_words, cell_words, example, fingerprint, test_set
-from smol_course.vision import (
+from smol_course.vision.model.model import (
     NAME,
     assemble,
     build_processor,
@@ -52,6 +46,22 @@ from smol_course.vision import (
     save_vlm,
     turns,
 )
+from smol_course.vision.model.pictures import (
+    HELD_OUT,
+    LEARNT,
+    TEST_EACH,
+    all_words,
+    cell_words,
+    example,
+    fingerprint,
+    test_set,
+)
+from torch.utils.data import DataLoader, Dataset
+
+from smol_course.errors import CourseError
+from smol_course.files import in_one_step, write_json
+from smol_course.hardware import Machine, describe_short, prepare
+from smol_course.models import MODEL, find_model, provenance
 
 # A GPU step costs its launches, not its arithmetic: there the batches are larger.
 BATCH = {"cpu": (64, 32), "cuda": (512, 256)}
@@ -224,9 +234,8 @@ def save_state(file: Path, model: Any, optimizer: Any, progress: Progress, setti
         for key, value in optimizer.state[weight].items():
             found[f"memory/{key}/{name}"] = value.detach().contiguous()
     told = {"progress": json.dumps(asdict(progress)), "settings": _fixed(settings)}
-    draft = file.with_suffix(".tmp")
-    save_file(found, draft, metadata=told)
-    os.replace(draft, file)
+    with in_one_step(file) as draft:
+        save_file(found, draft, metadata=told)
 
 
 def _fixed(settings: Settings) -> str:
@@ -401,11 +410,9 @@ def train(folder: Path, settings: Settings, base: str, test_each: int) -> dict[s
             weight.data = weight.data.to(torch.bfloat16)
     run = Run(folder, settings, model.train(), processor, here)
     save_vlm(run.train(), folder / "checkpoint")
-    text = json.dumps(told_about(run, base, test_each), indent=1) + "\n"
-    draft = told.with_suffix(".tmp")
-    draft.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(draft, told)
-    return json.loads(text)
+    provenance = told_about(run, base, test_each)
+    write_json(told, provenance, indent=1)
+    return json.loads(json.dumps(provenance))
 
 
 def told_about(run: Run, base: str, test_each: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from smol_course.errors import CourseError
 
 if TYPE_CHECKING:
-    from smol_course.organiser import Report
+    from smol_course.evaluation.suite import Report
 
 app = typer.Typer(
     name="smol",
@@ -81,9 +81,7 @@ def progress() -> None:
         for notebook in runner.notebooks([module.name[0]]) if any(module.glob("notebooks/*.py")) else []:
             console.print(f"  {notebook.name}")
             for exercise in topics.get(notebook.topic, []):
-                console.print(
-                    f"    {exercise.level} {'✅' if exercise.id in done else 'open'}  {exercise.goal}"
-                )
+                console.print(f"    {exercise.level} {'✅' if exercise.id in done else 'open'}  {exercise.goal}")
     known = {exercise.id for exercises in topics.values() for exercise in exercises}
     console.print(f"{len(done & known)} of {len(known)} exercises solved.")
 
@@ -91,8 +89,8 @@ def progress() -> None:
 @app.command()
 def doctor() -> None:
     """Show what this machine has, and what to do about what is missing."""
-    from smol_course.hardware import describe
     from smol_course.models import cache_state
+    from smol_course.runner.doctor import describe
 
     table = Table()
     for name in ("what", "here", "advice"):
@@ -116,31 +114,29 @@ def evaluate(
     save: Annotated[str | None, typer.Option("--save", metavar="FILE", help="keep the report (.json)")] = None,
 ) -> None:
     """Evaluate a model; with a baseline, the exit status is 1 if it got worse by more than chance explains."""
-    from smol_course import organiser
+    from smol_course.evaluation import suite
 
     if who.endswith(".json"):
-        report = organiser.read(who)
+        report = suite.read(who)
     else:
         from smol_course.hardware import prepare
 
-        here, (model, tokenizer) = prepare(), organiser.load(who)
-        report = organiser.evaluate(
-            who, model, tokenizer, messages, items, pages, here.bf16, organiser.weights_of(who)
-        )
+        here, (model, tokenizer) = prepare(), suite.load(who)
+        report = suite.evaluate(who, model, tokenizer, messages, items, pages, here.bf16, suite.weights_of(who))
     if save:
         report.save(save)
     table = Table(*("score", report.name, "95 % interval", "n"))
-    for name, (value, low, high, n) in organiser.numbers(report).items():
+    for name, (value, low, high, n) in suite.numbers(report).items():
         span = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
         table.add_row(name.replace("_", " "), f"{value:.3f}", span, str(n))
     console.print(table)
     if against:
-        raise typer.Exit(_gate(report, organiser.read(against)))
+        raise typer.Exit(_gate(report, suite.read(against)))
 
 
 def _gate(report: "Report", baseline: "Report") -> int:
     """Print how the report compares with the baseline; return the exit status."""
-    from smol_course.organiser import gate
+    from smol_course.evaluation.suite import gate
 
     verdicts = gate(report, baseline)
     table = Table(*("against " + baseline.name, "before", "now", "change, 95 % interval", "n", ""))
@@ -148,9 +144,7 @@ def _gate(report: "Report", baseline: "Report") -> int:
         found = verdict.comparison
         change = f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
         said = "WORSE" if verdict.worse else "not worse"
-        table.add_row(
-            verdict.what, f"{verdict.before:.3f}", f"{verdict.after:.3f}", change, str(found.n), said
-        )
+        table.add_row(verdict.what, f"{verdict.before:.3f}", f"{verdict.after:.3f}", change, str(found.n), said)
     console.print(table)
     worse = [verdict.what for verdict in verdicts if verdict.worse]
     console.print(f"{report.name} got worse: {', '.join(worse)}." if worse else f"{report.name} passes.")
@@ -160,9 +154,7 @@ def _gate(report: "Report", baseline: "Report") -> int:
 @app.command()
 def build(
     targets: Targets = None,
-    text_only: Annotated[
-        bool, typer.Option("--text-only", help="refill tables and numbers, run nothing")
-    ] = False,
+    text_only: Annotated[bool, typer.Option("--text-only", help="refill tables and numbers, run nothing")] = False,
     take: Annotated[
         bool, typer.Option("--take-notebook", help="first copy edited notebooks into their text sources")
     ] = False,

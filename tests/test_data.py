@@ -27,9 +27,9 @@ from smol_course.data import (
 )
 from smol_course.errors import CourseError
 from smol_course.metrics import confirmation_faults, score_events, title_f1, wilson
-from smol_course.organiser.synthetic import event_faults, leaks, skeletons
-from smol_course.organiser.synthetic import similarity as by_grams
 from smol_course.settings import repository
+from smol_course.synthetic.messages import event_faults, leaks, skeletons
+from smol_course.synthetic.messages import similarity as by_grams
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 # How a message may name each day.
@@ -259,9 +259,7 @@ def test_people_of_the_halves_have_other_names() -> None:
 
 def test_invented_venues_of_the_halves_have_other_names() -> None:
     """Everyday places ("the canteen", "my place") may come in both, names of two capitals or more may not."""
-    training, testing = (
-        {row["event"]["place"] or "" for row in half if row["event"]} for half in (TRAINING, TESTING)
-    )
+    training, testing = ({row["event"]["place"] or "" for row in half if row["event"]} for half in (TRAINING, TESTING))
     assert not [place for place in training & testing if len(re.findall(r"\b[A-Z][a-z]", place)) > 1]
 
 
@@ -285,9 +283,7 @@ SLOTS_SWAPPED = {
         "people": ["Zoltan"],
     },
 }
-REWORDED = SLOTS_SWAPPED | {
-    "message": "Zoltan is painting with you: roof painting, Saturday 14:00, at Yew Barn."
-}
+REWORDED = SLOTS_SWAPPED | {"message": "Zoltan is painting with you: roof painting, Saturday 14:00, at Yew Barn."}
 
 
 def test_a_planted_clash_is_found() -> None:
@@ -376,9 +372,7 @@ def test_confirmations_of_no_other_split() -> None:
 
 # --- The 50 jottings and the 48 to choose on ----------------------------------------------------------------
 
-JOTTINGS = {
-    split: [row | {"event": json.loads(row["event"])} for row in jottings(split)] for split in ("train", "dev")
-}
+JOTTINGS = {split: [row | {"event": json.loads(row["event"])} for row in jottings(split)] for split in ("train", "dev")}
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 50), ("dev", 48)])
@@ -439,8 +433,10 @@ def test_module_1_builds_what_the_package_has() -> None:
 
 # --- Questions with options ---------------------------------------------------------------------------------
 
-CHOICES = {(name, split): list(choices(name, split)) for name, split in
-           (("everyday", "test"), ("everyday", "shots"), ("quiz", "test"))}
+CHOICES = {
+    (name, split): list(choices(name, split))
+    for name, split in (("everyday", "test"), ("everyday", "shots"), ("quiz", "test"))
+}
 every_collection = pytest.mark.parametrize("rows", CHOICES.values(), ids=map("/".join, CHOICES))
 
 

@@ -339,9 +339,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return SimpleNamespace(root=tmp_path, turtle=found["fake/turtle"], dog=found["fake/dog"])
 
 
-def test_a_sound_topic_is_proved(
-    fake: SimpleNamespace, shown: list[dict[str, Any]], monkeypatch: Any
-) -> None:
+def test_a_sound_topic_is_proved(fake: SimpleNamespace, shown: list[dict[str, Any]], monkeypatch: Any) -> None:
     for exercise in (fake.turtle, fake.dog):
         prove_card(exercise)
         prove_stub(exercise, fake.root, shown)
@@ -398,9 +396,7 @@ def test_solution_passes(name: str, shown: list[dict[str, Any]], libraries: None
 
 
 @pytest.mark.parametrize(("name", "label"), PLANTED)
-def test_planted_mistake_is_named(
-    name: str, label: str, shown: list[dict[str, Any]], libraries: None
-) -> None:
+def test_planted_mistake_is_named(name: str, label: str, shown: list[dict[str, Any]], libraries: None) -> None:
     prove_wrong(REAL[name], label, shown)
 
 
@@ -429,12 +425,8 @@ def test_every_notebook_has_a_turtle_and_a_dog() -> None:
 
 
 def test_exercises_load_without_the_model_libraries() -> None:
-    code = (
-        "import sys; from smol_course.exercises import all_exercises as a; a(); print('torch' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
+    code = "import sys; from smol_course.exercises import all_exercises as a; a(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False", "`smol progress` would take seconds: import torch inside the judge"
 
 
@@ -476,9 +468,7 @@ def test_an_endless_answer_is_left(
         thread.join()
 
 
-def test_what_the_answer_prints_is_kept_short(
-    fake: SimpleNamespace, shown: list[dict[str, Any]], capsys: Any
-) -> None:
+def test_what_the_answer_prints_is_kept_short(fake: SimpleNamespace, shown: list[dict[str, Any]], capsys: Any) -> None:
     check("fake/turtle", _shouts)
     said = capsys.readouterr().out
     assert said.startswith("Your code printed: xxx") and said.endswith("…\n") and len(said) < 700

@@ -26,9 +26,7 @@ def tokenizer() -> Any:
     words = {"<end>": 0, "<unknown>": 1} | {f"w{number}": number for number in range(2, 24)}
     made = Tokenizer(models.WordLevel(words, unk_token="<unknown>"))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, eos_token="<end>", pad_token="<end>", unk_token="<unknown>"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<end>", pad_token="<end>", unk_token="<unknown>")
 
 
 def llama() -> Any:

@@ -11,7 +11,7 @@ import pytest
 
 from smol_course.data import jottings, made_jottings
 from smol_course.metrics import bootstrap, mcnemar, needed, wilson
-from smol_course.organiser.synthetic import event_faults, unlike
+from smol_course.synthetic.messages import event_faults, unlike
 
 ROOT = Path(__file__).parents[1]
 

@@ -61,9 +61,7 @@ def test_an_event_is_read_whatever_stands_around_it(text: str) -> None:
     assert parse_event(text) == EVENT
 
 
-@pytest.mark.parametrize(
-    "text", ["null", " null\n", "null.", "```json\nnull\n```", "null, there is no event"]
-)
+@pytest.mark.parametrize("text", ["null", " null\n", "null.", "```json\nnull\n```", "null, there is no event"])
 def test_no_event_is_read(text: str) -> None:
     assert parse_event(text) is None
 
@@ -114,9 +112,7 @@ def test_left_out_keys_are_null() -> None:
     assert not event_right("null", json.dumps(EMPTY))
 
 
-@pytest.mark.parametrize(
-    "value", [0, 7, 1.5, True, math.nan, math.inf, [], ["x"], {}, {"x": 1}, [[["x"]]], ""]
-)
+@pytest.mark.parametrize("value", [0, 7, 1.5, True, math.nan, math.inf, [], ["x"], {}, {"x": 1}, [[["x"]]], ""])
 @pytest.mark.parametrize("field", EVENT)
 def test_a_value_of_the_wrong_type_is_wrong_and_crashes_nothing(field: str, value: object) -> None:
     for event in (EVENT, EMPTY):

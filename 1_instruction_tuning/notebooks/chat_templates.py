@@ -10,7 +10,7 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/test.jsonl
+#       - smol_course/data/test.jsonl
 # ---
 
 # %% [markdown]

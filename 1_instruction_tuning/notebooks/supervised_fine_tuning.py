@@ -10,9 +10,9 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/train.jsonl
-#       - smol_course/organiser/data/dev.jsonl
-#       - smol_course/organiser/data/test.jsonl
+#       - smol_course/data/train.jsonl
+#       - smol_course/data/dev.jsonl
+#       - smol_course/data/test.jsonl
 # ---
 
 # %% [markdown]

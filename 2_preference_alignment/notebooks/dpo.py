@@ -10,10 +10,10 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/train.jsonl
-#       - smol_course/organiser/data/dev.jsonl
-#       - smol_course/organiser/data/test.jsonl
-#       - smol_course/organiser/data/confirmations.jsonl
+#       - smol_course/data/train.jsonl
+#       - smol_course/data/dev.jsonl
+#       - smol_course/data/test.jsonl
+#       - smol_course/data/confirmations.jsonl
 #       - smol_course/artifacts/organiser_sft/adapter_model.safetensors
 #       - 2_preference_alignment/studies/dpo.json
 # ---

@@ -10,10 +10,10 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/train.jsonl
-#       - smol_course/organiser/data/dev.jsonl
-#       - smol_course/organiser/data/test.jsonl
-#       - smol_course/organiser/data/confirmations.jsonl
+#       - smol_course/data/train.jsonl
+#       - smol_course/data/dev.jsonl
+#       - smol_course/data/test.jsonl
+#       - smol_course/data/confirmations.jsonl
 #       - smol_course/artifacts/organiser_sft/adapter_model.safetensors
 #       - 2_preference_alignment/studies/human_feedback.json
 # ---
@@ -77,7 +77,7 @@ from trl import KTOConfig, KTOTrainer, RewardConfig, RewardTrainer
 
 # %% tags=["setup"]
 import chitchat_dataset
-from smol_course.annotate import Annotator
+from smol_course.evaluation.annotate import Annotator
 from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare

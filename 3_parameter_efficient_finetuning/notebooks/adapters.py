@@ -10,9 +10,9 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/train.jsonl
-#       - smol_course/organiser/data/test.jsonl
-#       - smol_course/organiser/data/confirmations.jsonl
+#       - smol_course/data/train.jsonl
+#       - smol_course/data/test.jsonl
+#       - smol_course/data/confirmations.jsonl
 #       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
 #       - 3_parameter_efficient_finetuning/studies/adapters.json
 # ---

@@ -10,10 +10,10 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/everyday.jsonl
-#       - smol_course/organiser/data/quiz.jsonl
-#       - smol_course/organiser/data/train.jsonl
-#       - smol_course/organiser/data/test.jsonl
+#       - smol_course/data/everyday.jsonl
+#       - smol_course/data/quiz.jsonl
+#       - smol_course/data/train.jsonl
+#       - smol_course/data/test.jsonl
 #       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
 #       - 4_evaluation/studies/automatic_benchmarks.json
 # ---
@@ -70,8 +70,8 @@ from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import compare, record, wilson
 from smol_course.models import find_model
-from smol_course.organiser import load, option_scores, prompt_of
-from smol_course.organiser.harness import own_tasks_only, run_lighteval, run_lm_eval, write_rows
+from smol_course.evaluation.suite import load, option_scores, prompt_of
+from smol_course.evaluation.harness import own_tasks_only, run_lighteval, run_lm_eval, write_rows
 
 # %% tags=["setup"]
 here = prepare()

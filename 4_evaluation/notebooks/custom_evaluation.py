@@ -10,10 +10,10 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/test.jsonl
-#       - smol_course/organiser/data/dev.jsonl
-#       - smol_course/organiser/data/confirmations.jsonl
-#       - smol_course/organiser/reports
+#       - smol_course/data/test.jsonl
+#       - smol_course/data/dev.jsonl
+#       - smol_course/data/confirmations.jsonl
+#       - smol_course/evaluation/reports
 #       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
 #       - 4_evaluation/studies/custom_evaluation.json
 # ---
@@ -71,8 +71,8 @@ from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, compare, confirmation_faults, event_right, mcnemar, needed, record, wilson
 from smol_course.models import find_model
-from smol_course.organiser import asker, events_right, load, option_scores, outcomes, report_on, slices
-from smol_course.organiser.harness import choice_metric_faults, own_tasks_only, run_lighteval, write_rows
+from smol_course.evaluation.suite import asker, events_right, load, option_scores, outcomes, report_on, slices
+from smol_course.evaluation.harness import choice_metric_faults, own_tasks_only, run_lighteval, write_rows
 
 # %% tags=["setup"]
 here = prepare()

@@ -10,10 +10,10 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/train.jsonl
-#       - smol_course/organiser/data/test.jsonl
-#       - smol_course/organiser/data/everyday.jsonl
-#       - smol_course/organiser/reports
+#       - smol_course/data/train.jsonl
+#       - smol_course/data/test.jsonl
+#       - smol_course/data/everyday.jsonl
+#       - smol_course/evaluation/reports
 #       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
 #       - 4_evaluation/studies/performance_analysis.json
 # ---
@@ -79,9 +79,9 @@ from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, bootstrap, compare, event_right, mcnemar, record, score_events, wilson
 from smol_course.models import answer, artifact, find_model
-from smol_course.organiser import (
+from smol_course.evaluation.suite import (
     asker, choices_right, evaluate, events_right, gate, help_pages, load, option_scores, page_losses, prompt_of, read, report_on)
-from smol_course.organiser.harness import own_tasks_only, run_lighteval, write_rows
+from smol_course.evaluation.harness import own_tasks_only, run_lighteval, write_rows
 
 # %% tags=["setup"]
 here = prepare()

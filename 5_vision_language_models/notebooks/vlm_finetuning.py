@@ -64,8 +64,8 @@ from trl import SFTConfig, SFTTrainer
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record, wilson
-from smol_course.pictures import LEARNT, examples, shuffled, test_set
-from smol_course.vision import ask_all, evaluate, load_vlm
+from smol_course.vision.pictures import LEARNT, examples, shuffled, test_set
+from smol_course.vision.model import ask_all, evaluate, load_vlm
 
 # %% tags=["setup"]
 warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop

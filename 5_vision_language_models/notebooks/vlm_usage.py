@@ -60,8 +60,8 @@ from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record, wilson
 from smol_course.models import artifact, bfloat16_copy
-from smol_course.pictures import DAYS, LEARNT, PARTS, blank, clip, example, examples, ordinary_week, shuffled
-from smol_course.vision import NAME, ask, ask_all, image_tokens, load_vlm, turns
+from smol_course.vision.pictures import DAYS, LEARNT, PARTS, blank, clip, example, examples, ordinary_week, shuffled
+from smol_course.vision.model import NAME, ask, ask_all, image_tokens, load_vlm, turns
 
 # %% tags=["setup"]
 warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop

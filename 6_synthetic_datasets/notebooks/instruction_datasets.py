@@ -10,10 +10,10 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/train.jsonl
-#       - smol_course/organiser/data/test.jsonl
-#       - smol_course/organiser/data/jottings.jsonl
-#       - smol_course/organiser/data/jottings_made.jsonl
+#       - smol_course/data/train.jsonl
+#       - smol_course/data/test.jsonl
+#       - smol_course/data/jottings.jsonl
+#       - smol_course/data/jottings_made.jsonl
 #       - smol_course/artifacts/jotting_writer/adapter_model.safetensors
 #       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
 #       - 6_synthetic_datasets/studies/instruction_datasets.json
@@ -83,7 +83,7 @@ from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, compare, event_right, record, score_events, wilson
 from smol_course.models import answer, artifact, find_model
-from smol_course.organiser.synthetic import (
+from smol_course.synthetic.messages import (
     PERSONAS, Store, correct, distinct, event_faults, fill, generate, grams, leaks, new_events, read_self, said_fields,
     self_prompt, shorten, similarity, template_of, unlike, write_prompt)
 

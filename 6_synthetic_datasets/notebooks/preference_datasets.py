@@ -10,9 +10,9 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/train.jsonl
-#       - smol_course/organiser/data/test.jsonl
-#       - smol_course/organiser/data/confirmations.jsonl
+#       - smol_course/data/train.jsonl
+#       - smol_course/data/test.jsonl
+#       - smol_course/data/confirmations.jsonl
 #       - smol_course/artifacts/organiser_sft/adapter_model.safetensors
 #       - smol_course/artifacts/organiser_aligned/adapter_model.safetensors
 #       - 6_synthetic_datasets/studies/preference_datasets.json
@@ -75,8 +75,8 @@ from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, confirmation_faults, record, wilson
 from smol_course.models import answer, artifact, find_model
-from smol_course.organiser import option_scores
-from smol_course.organiser.shorthand import days_said, times_said
+from smol_course.evaluation.suite import option_scores
+from smol_course.synthetic.shorthand import days_said, times_said
 
 # %% tags=["setup"]
 warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop

@@ -10,11 +10,11 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/train.jsonl
-#       - smol_course/organiser/data/dev.jsonl
-#       - smol_course/organiser/data/test.jsonl
-#       - smol_course/organiser/data/jottings.jsonl
-#       - smol_course/organiser/data/jottings_made.jsonl
+#       - smol_course/data/train.jsonl
+#       - smol_course/data/dev.jsonl
+#       - smol_course/data/test.jsonl
+#       - smol_course/data/jottings.jsonl
+#       - smol_course/data/jottings_made.jsonl
 #       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
 #       - 6_synthetic_datasets/studies/quality.json
 # ---
@@ -82,9 +82,9 @@ from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, record, wilson
 from smol_course.models import answer, artifact, find_model
-from smol_course.organiser import option_scores
-from smol_course.organiser.shorthand import days_said, times_said
-from smol_course.organiser.synthetic import distinct, event_faults, leaks, shorten
+from smol_course.evaluation.suite import option_scores
+from smol_course.synthetic.shorthand import days_said, times_said
+from smol_course.synthetic.messages import distinct, event_faults, leaks, shorten
 from smol_course.settings import hub_allowed
 
 # %% tags=["setup"]

@@ -10,7 +10,7 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/test.jsonl
+#       - smol_course/data/test.jsonl
 #       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
 #       - 7_inference/studies/inference_pipeline.json
 # ---
@@ -58,11 +58,10 @@ from transformers import (
     AutoModelForCausalLM, AutoTokenizer, TemperatureLogitsWarper, TextIteratorStreamer, TopKLogitsWarper,
     TopPLogitsWarper, pipeline, set_seed)
 from smol_course.data import SYSTEM_PROMPT, conversation, events
-from smol_course.engines import merged
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record, score_events
-from smol_course.models import answer, artifact, find_model
+from smol_course.models import answer, artifact, find_model, merged
 
 # %% [markdown]
 # The organiser is the starting model with the adapter of [LoRA](../../3_parameter_efficient_finetuning/lora.md) merged into

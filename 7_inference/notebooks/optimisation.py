@@ -10,7 +10,7 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/test.jsonl
+#       - smol_course/data/test.jsonl
 #       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
 #       - 7_inference/studies/optimisation.json
 # ---
@@ -70,12 +70,12 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 # %% tags=["setup"]
 from smol_course.data import SYSTEM_PROMPT, conversation, events
-from smol_course.engines import KINDS, gguf_copy, merged
+from smol_course.inference.gguf import KINDS, gguf_copy
 from smol_course.errors import CourseError
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record, score_events
-from smol_course.models import answer, artifact, find_model
+from smol_course.models import answer, artifact, find_model, merged
 
 warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()

@@ -10,9 +10,9 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/test.jsonl
+#       - smol_course/data/test.jsonl
 #       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 7_inference/server/front.py
+#       - smol_course/inference/front.py
 #       - 7_inference/studies/serving.json
 # ---
 
@@ -78,12 +78,13 @@ import uvicorn
 from openai import OpenAI
 from transformers import AutoTokenizer, set_seed
 from smol_course.data import SYSTEM_PROMPT, conversation, events
-from smol_course.engines import gguf_copy, merged
+from smol_course.inference import front  # the file that the Dockerfile beside it starts
+from smol_course.inference.gguf import gguf_copy
 from smol_course.errors import CourseError
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record
-from smol_course.models import artifact, find_model
+from smol_course.models import artifact, find_model, merged
 
 # %% tags=["setup"]
 warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
@@ -92,8 +93,6 @@ set_seed(seed)
 model_path = find_model(model_name)
 adapter = artifact("organiser_lora", made_by="3/lora", base=model_path)
 tokenizer = AutoTokenizer.from_pretrained(model_path)
-sys.path.insert(0, str(Path("../server").resolve()))
-import front  # the file that the Dockerfile beside it starts
 
 # %% [markdown]
 # ## An engine's own server

@@ -10,9 +10,9 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/test.jsonl
+#       - smol_course/data/test.jsonl
 #       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 7_inference/server/front.py
+#       - smol_course/inference/front.py
 #       - 7_inference/studies/structured_output.json
 # ---
 
@@ -68,7 +68,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 # %% tags=["setup"]
 from smol_course.data import SYSTEM_PROMPT, conversation, events
-from smol_course.engines import gguf_copy
+from smol_course.inference import front  # for its llama_server
+from smol_course.inference.gguf import gguf_copy
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, record, score_events, wilson
@@ -80,8 +81,6 @@ set_seed(seed)
 model_path = find_model(model_name)
 adapter = artifact("organiser_lora", made_by="3/lora", base=model_path)
 tokenizer = AutoTokenizer.from_pretrained(model_path)
-sys.path.insert(0, str(Path("../server").resolve()))
-import front  # for its llama_server
 
 # %% [markdown]
 # ## The schema
@@ -192,7 +191,7 @@ place = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 def random_model():
     """A GGUF file of a tiny model that nobody trained."""
     from transformers import LlamaConfig, LlamaForCausalLM
-    from smol_course.engines import write_gguf
+    from smol_course.inference.gguf import write_gguf
     shape = LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=1,
                         num_attention_heads=1, num_key_value_heads=1, head_dim=64, tie_word_embeddings=True)
     path = Path(place.name) / "random.gguf"

@@ -6,15 +6,12 @@ makes the notebook's claim; the others measure. `compiled` needs a C++ compiler.
 """
 
 _ENGINES = (
-    "transformers float32,transformers bfloat16,"
-    "llama.cpp F16,llama.cpp Q8_0,llama.cpp Q4_0,openvino Q8_0,openvino Q4_0"
+    "transformers float32,transformers bfloat16,llama.cpp F16,llama.cpp Q8_0,llama.cpp Q4_0,openvino Q8_0,openvino Q4_0"
 )
 _SHORT = {"test_messages": 4, "timed_messages": 2, "margin": 0.0, "engines": "transformers float32"}
 
 RUNS = {
-    "engines": {
-        "parameters": {"test_messages": 0, "timed_messages": 16, "margin": 0.0, "engines": _ENGINES}
-    },
+    "engines": {"parameters": {"test_messages": 0, "timed_messages": 16, "margin": 0.0, "engines": _ENGINES}},
     # Guesses from the model's own middle, instead of from the prompt.
     "early_exit": {"parameters": _SHORT | {"guess": "early exit"}},
     "compiled": {"parameters": _SHORT | {"compiled": True}},

@@ -10,7 +10,7 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/tasks.jsonl
+#       - smol_course/data/tasks.jsonl
 #       - smol_course/artifacts/organiser_tools/adapter_model.safetensors
 #       - smol_course/artifacts/organiser_code/adapter_model.safetensors
 #       - 8_agents/studies/code_agents.json
@@ -65,10 +65,10 @@ from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import compare, record
 from smol_course.models import artifact, find_model
-from smol_course.organiser.agent import CODE_PROMPT, JSON_PROMPT, SmallModel, agent_for, asker, run_agent, run_tasks, share_done
-from smol_course.organiser.calendar import Calendar
-from smol_course.organiser.sandbox import Limits, ProcessExecutor, SandboxError, docker_command, run_once
-from smol_course.organiser.tools import Guard, Toolbox, as_text, final_answer, observed
+from smol_course.agents.agent import CODE_PROMPT, JSON_PROMPT, SmallModel, agent_for, asker, run_agent, run_tasks, share_done
+from smol_course.agents.calendar import Calendar
+from smol_course.agents.sandbox import Limits, ProcessExecutor, SandboxError, docker_command, run_once
+from smol_course.agents.tools import Guard, Toolbox, as_text, final_answer, observed
 
 warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
@@ -379,7 +379,7 @@ check("code_agents/dog", run_calls)
 #
 # ```python
 # from smolagents import CodeAgent, TransformersModel
-# from smol_course.organiser.agent import agent_for
+# from smol_course.agents.agent import agent_for
 # big = TransformersModel("Qwen/Qwen2.5-Coder-3B-Instruct", max_new_tokens=512)
 # calendar, guard = week(), Guard()
 # agent = agent_for(Toolbox(calendar).functions(), big, guard, "code", prompt=None)

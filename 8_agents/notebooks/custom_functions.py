@@ -10,8 +10,8 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/train.jsonl
-#       - smol_course/organiser/data/tasks.jsonl
+#       - smol_course/data/train.jsonl
+#       - smol_course/data/tasks.jsonl
 #       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
 #       - smol_course/artifacts/organiser_tools/adapter_model.safetensors
 #       - 8_agents/studies/custom_functions.json
@@ -70,10 +70,10 @@ from smol_course.hardware import prepare
 # %% tags=["setup"]
 from smol_course.metrics import record, wilson
 from smol_course.models import artifact, find_model
-from smol_course.organiser.agent import JSON_PROMPT, asker, call_mask, run_tasks, share_done
-from smol_course.organiser.calendar import Calendar, Refused
-from smol_course.organiser.tools import Guard, Toolbox, call_schema, faults, final_answer, observed, schema_of
-from smol_course.organiser.traces import TEMPLATE, traces
+from smol_course.agents.agent import JSON_PROMPT, asker, call_mask, run_tasks, share_done
+from smol_course.agents.calendar import Calendar, Refused
+from smol_course.agents.tools import Guard, Toolbox, call_schema, faults, final_answer, observed, schema_of
+from smol_course.agents.traces import TEMPLATE, traces
 
 warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
@@ -181,7 +181,7 @@ _ = calendar.cancel(calendar.events("monday")[0].id)
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
-server = StdioServerParameters(command=sys.executable, args=["-m", "smol_course.organiser.mcp_server", str(week)])
+server = StdioServerParameters(command=sys.executable, args=["-m", "smol_course.agents.mcp_server", str(week)])
 
 
 async def over_mcp(name, arguments):

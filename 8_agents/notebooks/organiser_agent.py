@@ -10,7 +10,7 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/tasks.jsonl
+#       - smol_course/data/tasks.jsonl
 #       - smol_course/artifacts/organiser_tools/adapter_model.safetensors
 #       - smol_course/artifacts/organiser_code/adapter_model.safetensors
 #       - 8_agents/studies/organiser_agent.json
@@ -64,11 +64,11 @@ from smol_course.metrics import by_group, compare, record
 from smol_course.models import artifact, find_model
 
 # %% tags=["setup"]
-from smol_course.organiser import page
-from smol_course.organiser.agent import SmallModel, agent_for, asker, call_mask, run_agent, run_tasks, share_done
-from smol_course.organiser.calendar import Calendar
-from smol_course.organiser.sandbox import ProcessExecutor, SandboxError, run_once
-from smol_course.organiser.tools import Guard, Notes, Toolbox, final_answer, observed
+from smol_course.agents import page
+from smol_course.agents.agent import SmallModel, agent_for, asker, call_mask, run_agent, run_tasks, share_done
+from smol_course.agents.calendar import Calendar
+from smol_course.agents.sandbox import ProcessExecutor, SandboxError, run_once
+from smol_course.agents.tools import Guard, Notes, Toolbox, final_answer, observed
 
 warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
@@ -267,7 +267,7 @@ pd.DataFrame(table, columns=["attack", "with the guard", "without"])
 # ## A page to try it
 #
 # The same agent behind a page in your browser. Here we only start it, ask it as a browser would, and close it. To use it: `uv
-# run python -m smol_course.organiser.page`, then open the address that it prints. It listens on this machine only, and loads
+# run python -m smol_course.agents.page`, then open the address that it prints. It listens on this machine only, and loads
 # nothing from elsewhere.
 
 # %%

@@ -10,7 +10,7 @@
 #     name: python3
 #   smol:
 #     loads:
-#       - smol_course/organiser/data/questions.jsonl
+#       - smol_course/data/questions.jsonl
 #       - 8_agents/studies/retrieval_agents.json
 # ---
 
@@ -66,10 +66,10 @@ from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import bootstrap, record, wilson
 from smol_course.models import answer, find_model
-from smol_course.organiser import option_scores
-from smol_course.organiser.agent import SmallModel, Together, agent_for, run_agent
-from smol_course.organiser.calendar import Calendar
-from smol_course.organiser.tools import Guard, Toolbox
+from smol_course.evaluation.suite import option_scores
+from smol_course.agents.agent import SmallModel, Together, agent_for, run_agent
+from smol_course.agents.calendar import Calendar
+from smol_course.agents.tools import Guard, Toolbox
 
 warnings.filterwarnings("ignore", category=FutureWarning)
 here = prepare()

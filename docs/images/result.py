@@ -4,8 +4,9 @@
 """
 
 import json
-import os
 from pathlib import Path
+
+from smol_course.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "1_instruction_tuning" / "notebooks" / "supervised_fine_tuning.ipynb"
@@ -38,6 +39,4 @@ def svg() -> str:
 
 
 if __name__ == "__main__":
-    draft = Path(__file__).with_suffix(".tmp")
-    draft.write_text(svg(), encoding="utf-8", newline="\n")
-    os.replace(draft, Path(__file__).with_suffix(".svg"))
+    write_text(Path(__file__).with_suffix(".svg"), svg())

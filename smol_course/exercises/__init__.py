@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from smol_course.errors import CourseError
+from smol_course.files import write_json
 from smol_course.settings import data_folder
 
 LEVELS = {"turtle": "🐢", "dog": "🐕", "lion": "🦁"}
@@ -64,9 +65,7 @@ class Exercise:
     def __post_init__(self) -> None:
         match = re.fullmatch(r"\w+/(turtle|dog|lion)", self.id)
         if not match or LEVELS[match[1]] != self.level:
-            raise ValueError(
-                f"exercise {self.id!r} with level {self.level!r}: write topic/turtle with 🐢, and so on"
-            )
+            raise ValueError(f"exercise {self.id!r} with level {self.level!r}: write topic/turtle with 🐢, and so on")
 
     @property
     def topic(self) -> str:
@@ -335,9 +334,7 @@ def _solve(exercise: Exercise) -> str:
             progress["solved"].setdefault(exercise.id, datetime.now(UTC).isoformat(timespec="seconds"))
             done = sum(other.id in progress["solved"] for other in all_exercises())
     except OSError as error:
-        return (
-            f"Right, but your progress could not be kept ({error.strerror or error}): mend that, check again."
-        )
+        return f"Right, but your progress could not be kept ({error.strerror or error}): mend that, check again."
     return f"Right: that makes {done} of {len(all_exercises())} exercises solved."
 
 
@@ -372,9 +369,7 @@ def solved() -> set[str]:
     try:
         return set(_read(data_folder() / "progress.json")["solved"])
     except OSError as error:
-        raise CourseError(
-            f"Your progress cannot be read ({error.strerror or error}): mend its file."
-        ) from error
+        raise CourseError(f"Your progress cannot be read ({error.strerror or error}): mend its file.") from error
 
 
 @contextmanager
@@ -387,9 +382,7 @@ def _progress() -> Iterator[dict[str, Any]]:
     with FileLock(path.with_suffix(".lock")):
         progress = _read(path)
         yield progress
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        draft.write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8", newline="\n")
-        os.replace(draft, path)
+        write_json(path, progress)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -424,7 +417,5 @@ def all_exercises() -> list[Exercise]:
 def _exercise(name: str) -> Exercise:
     known = {exercise.id: exercise for exercise in all_exercises()}
     if not isinstance(name, str) or name not in known:
-        raise CourseError(
-            f"There is no exercise {_text(name, 60)}; there are: {', '.join(known) or 'none yet'}."
-        )
+        raise CourseError(f"There is no exercise {_text(name, 60)}; there are: {', '.join(known) or 'none yet'}.")
     return known[name]

@@ -30,9 +30,7 @@ _TOOL_CONVERSATIONS = (
     _said("system: Use the tools.", "user: Am I free on Friday?", _CALL, "tool: ['09:00', '15:30']"),
     _said("user: Am I free on Friday?", _CALL, "tool: []", "assistant: No."),
     _said("system: Use the tools.", "user: Friday or Monday?", _CALL, "tool: []", "tool: ['10:00']"),
-    _said(
-        "user: which tool \n is\n it? ", _CALL, 'tool: {"free":\n  [{"at": "10:00"}]}\n', "assistant: At 10."
-    ),
+    _said("user: which tool \n is\n it? ", _CALL, 'tool: {"free":\n  [{"at": "10:00"}]}\n', "assistant: At 10."),
 )
 
 
@@ -203,8 +201,7 @@ _TURTLE = Exercise(
             "strips the content",
             lambda: (
                 lambda messages, opened: (
-                    _turns([message | {"content": message["content"].strip()} for message in messages])
-                    + _open(opened)
+                    _turns([message | {"content": message["content"].strip()} for message in messages]) + _open(opened)
                 )
             ),
             "spaces or newlines at its ends",
@@ -388,9 +385,7 @@ _DOG = Exercise(
             "two answers in one turn",
             lambda: _GOOD.replace(
                 f"{START}user\n", "{{ '<|im_start|>user\n' if loop.previtem.role != 'tool' }}"
-            ).replace(
-                f"response>{END}", "response>{{ '<|im_end|>' if loop.last or loop.nextitem.role != 'tool' }}"
-            ),
+            ).replace(f"response>{END}", "response>{{ '<|im_end|>' if loop.last or loop.nextitem.role != 'tool' }}"),
             "also of two tool answers in a row",
         ),
         (

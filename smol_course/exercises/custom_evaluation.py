@@ -331,15 +331,17 @@ def _verdict_mistake(results: dict[str, Any]) -> str | None:
 
 _EVENT = {"title": "choir", "day": "monday", "start": "19:00", "place": None, "people": []}
 _LABELS = [json.dumps(_EVENT)] * 50 + ["null"] * 10
-_form = variants({
-    "register": "notes on a fridge",
-    "messages": [f"note {number}" for number in range(60)],
-    "labels": _LABELS,
-    "second_labels": [json.dumps(_EVENT | {"title": "choir practice"})] * 50 + ["null"] * 10,
-    "first_model_right": [True] * 20 + [False] * 40,
-    "second_model_right": [True] * 35 + [False] * 25,
-    "verdict": "second is better",
-})
+_form = variants(
+    {
+        "register": "notes on a fridge",
+        "messages": [f"note {number}" for number in range(60)],
+        "labels": _LABELS,
+        "second_labels": [json.dumps(_EVENT | {"title": "choir practice"})] * 50 + ["null"] * 10,
+        "first_model_right": [True] * 20 + [False] * 40,
+        "second_model_right": [True] * 35 + [False] * 25,
+        "verdict": "second is better",
+    }
+)
 
 
 _OTHER = json.dumps({"title": "choir", "day": "tuesday", "start": "19:00", "place": None, "people": []})
@@ -357,7 +359,8 @@ _LION = Exercise(
         "a model are quarrels about a label.",
         "Label a second time a day later, without looking. Where you disagree with yourself, the message is unclear "
         "or the rule is.",
-        "`smol_course.organiser.load` and `asker` ask a model; `event_right` judges; `compare` gives gained, lost, p.",
+        "`load` and `asker` of `smol_course.evaluation.suite` ask a model; `event_right` judges; "
+        "`compare` gives gained, lost, p.",
     ),
     wrong=(
         ("few messages", _form(messages=["a", "b"]), "2 messages decide too little"),

@@ -358,16 +358,18 @@ def _judge_pairs(answer: Any) -> str | None:
     return None
 
 
-_form = variants({
-    "baseline_liked": [0.5, 0.52, 0.51],
-    "my_liked": [0.6, 0.58, 0.61],
-    "start_event_accuracy": [0.5, 0.5, 0.5],
-    "my_event_accuracy": [0.49, 0.5, 0.48],
-    "test_events": 280,
-    "baseline_pairs": 48,
-    "my_pairs": 48,
-    "train_ids": ["train-0001", "mine-1"],
-})
+_form = variants(
+    {
+        "baseline_liked": [0.5, 0.52, 0.51],
+        "my_liked": [0.6, 0.58, 0.61],
+        "start_event_accuracy": [0.5, 0.5, 0.5],
+        "my_event_accuracy": [0.49, 0.5, 0.48],
+        "test_events": 280,
+        "baseline_pairs": 48,
+        "my_pairs": 48,
+        "train_ids": ["train-0001", "mine-1"],
+    }
+)
 
 
 _LION = Exercise(

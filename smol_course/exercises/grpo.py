@@ -462,17 +462,19 @@ def _judge_results(answer: Any) -> str | None:
     return None
 
 
-_form = variants({
-    "baseline_reward": [0.6, 0.62, 0.61],
-    "my_reward": [0.7, 0.68, 0.71],
-    "dice_reward": [0.5, 0.52, 0.51],
-    "my_field_f1_before": [0.5, 0.52, 0.51],
-    "my_field_f1_after": [0.6, 0.51, 0.55],
-    "test_messages": 96,
-    "baseline_completions": 400,
-    "my_completions": 400,
-    "train_ids": ["train-0001", "mine-1"],
-})
+_form = variants(
+    {
+        "baseline_reward": [0.6, 0.62, 0.61],
+        "my_reward": [0.7, 0.68, 0.71],
+        "dice_reward": [0.5, 0.52, 0.51],
+        "my_field_f1_before": [0.5, 0.52, 0.51],
+        "my_field_f1_after": [0.6, 0.51, 0.55],
+        "test_messages": 96,
+        "baseline_completions": 400,
+        "my_completions": 400,
+        "train_ids": ["train-0001", "mine-1"],
+    }
+)
 
 
 _LION = Exercise(

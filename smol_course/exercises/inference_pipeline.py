@@ -208,9 +208,7 @@ def _top_p_mistake(found: list[float], probabilities: list[float], top_p: float)
             [probability if probability >= top_p else 0.0 for probability in probabilities]
         ),
         "The order is lost: put each probability back where its token was.": sorted(right, reverse=True),
-        "The tokens are taken as they come: begin with the likeliest.": _shared(
-            _as_they_come(probabilities, top_p)
-        ),
+        "The tokens are taken as they come: begin with the likeliest.": _shared(_as_they_come(probabilities, top_p)),
         "Nothing was cut off.": probabilities,
     }
     for message, wrong in known.items():

@@ -259,16 +259,18 @@ def _judge_data(answer: Any) -> str | None:
     return None
 
 
-_form = variants({
-    "baseline_accuracy": [0.40, 0.42, 0.44],
-    "my_accuracy": [0.52, 0.50, 0.54],
-    "test_messages": 52,
-    "baseline_rows": 400,
-    "my_rows": 400,
-    "records_read": 100,
-    "verified": 0.93,
-    "train_ids": ["jotting-0001", "mine-0001"],
-})
+_form = variants(
+    {
+        "baseline_accuracy": [0.40, 0.42, 0.44],
+        "my_accuracy": [0.52, 0.50, 0.54],
+        "test_messages": 52,
+        "baseline_rows": 400,
+        "my_rows": 400,
+        "records_read": 100,
+        "verified": 0.93,
+        "train_ids": ["jotting-0001", "mine-0001"],
+    }
+)
 
 _LION = Exercise(
     id="instruction_datasets/lion",

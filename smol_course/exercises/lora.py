@@ -172,9 +172,7 @@ def _judge_merge(answer: Any) -> str | None:
         if found := _merge_mistake(merged.detach().double(), tensors, alpha, stabilised):
             return found
         if merged.dtype != tensors[0].dtype:
-            return (
-                f"The numbers are right, but weight is {_name(tensors[0])} and your matrix {_name(merged)}."
-            )
+            return f"The numbers are right, but weight is {_name(tensors[0])} and your matrix {_name(merged)}."
     return None
 
 
@@ -189,9 +187,7 @@ def _tensor(value: Any, weight: "Tensor") -> "Tensor":
     if not issubclass(type(value), torch.Tensor):
         raise Mistake(f"merge should return a tensor, but it returns one of type {type(value).__name__}.")
     if value.shape != weight.shape:
-        raise Mistake(
-            f"For a weight of shape {tuple(weight.shape)} your matrix has the shape {tuple(value.shape)}."
-        )
+        raise Mistake(f"For a weight of shape {tuple(weight.shape)} your matrix has the shape {tuple(value.shape)}.")
     return value
 
 
@@ -204,9 +200,7 @@ def _merge_mistake(
     weight, A, B = (tensor.double() for tensor in tensors)
     rank, factor = len(A), alpha / (math.sqrt(len(A)) if stabilised else len(A))
     # bfloat16 keeps 8 bits of a number's digits: one that is rounded once or twice on the way is let pass.
-    near = (
-        {"rtol": 1e-2, "atol": 2e-2} if tensors[0].dtype == torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-5}
-    )
+    near = {"rtol": 1e-2, "atol": 2e-2} if tensors[0].dtype == torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-5}
 
     def like(other: "Tensor") -> bool:
         return other.shape == merged.shape and torch.allclose(merged, other, **near)
@@ -377,16 +371,18 @@ def _compared(mine: list[float], baseline: list[float]) -> str | None:
     return None
 
 
-_form = variants({
-    "baseline_f1": [0.3, 0.32, 0.31],
-    "my_f1": [0.33, 0.31, 0.32],
-    "test_messages": 300,
-    "baseline_parameters": 4_000_000,
-    "my_parameters": 1_000_000,
-    "baseline_tokens": 1000,
-    "my_tokens": 1000,
-    "train_ids": ["train-0001", "mine-1"],
-})
+_form = variants(
+    {
+        "baseline_f1": [0.3, 0.32, 0.31],
+        "my_f1": [0.33, 0.31, 0.32],
+        "test_messages": 300,
+        "baseline_parameters": 4_000_000,
+        "my_parameters": 1_000_000,
+        "baseline_tokens": 1000,
+        "my_tokens": 1000,
+        "train_ids": ["train-0001", "mine-1"],
+    }
+)
 
 
 _LION = Exercise(

@@ -154,8 +154,7 @@ _DOG = Exercise(
     judge=_judge_accepted,
     hints=(
         "`wanted[0]` is what the model writes before it has seen any guess. So it judges `guesses[0]`.",
-        "Count how many guesses, from the first on, are equal to what was wanted there. Stop at the first that "
-        "is not.",
+        "Count how many guesses, from the first on, are equal to what was wanted there. Stop at the first that is not.",
         "With that many right, `wanted` at that place is the model's own next token: it has read exactly the text "
         "that stands now.",
         "That holds too when all guesses were right: `wanted` is one longer.",
@@ -228,14 +227,16 @@ def _accuracy_mistake(results: dict[str, Any]) -> str | None:
     return None
 
 
-_form = variants({
-    "baseline_tokens_per_second": [100.0, 98.0, 101.0],
-    "my_tokens_per_second": [260.0, 250.0, 255.0],
-    "test_messages": 306,
-    "lost": 4,
-    "won": 3,
-    "chosen_on": ["dev-0001", "dev-0002"],
-})
+_form = variants(
+    {
+        "baseline_tokens_per_second": [100.0, 98.0, 101.0],
+        "my_tokens_per_second": [260.0, 250.0, 255.0],
+        "test_messages": 306,
+        "lost": 4,
+        "won": 3,
+        "chosen_on": ["dev-0001", "dev-0002"],
+    }
+)
 
 
 _LION = Exercise(

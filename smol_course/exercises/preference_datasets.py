@@ -58,9 +58,7 @@ def _pairs_given(value: Any, what: str) -> list[tuple[str, str]]:
 
 
 def _judge_preferences(answer: Any) -> str | None:
-    values = [
-        _pairs_given(call(answer, list(pairs), least), "what preferences returns") for pairs, least in _GRADED
-    ]
+    values = [_pairs_given(call(answer, list(pairs), least), "what preferences returns") for pairs, least in _GRADED]
     wanted = [_preferences(*case) for case in _GRADED]
 
     def say(place: int) -> str:

@@ -172,9 +172,7 @@ def _scalars(value: Any, count: int) -> list["Tensor"]:
         if one.dim():
             raise Mistake(f"A loss has the shape {tuple(one.shape)}; backward() needs one number.")
         if not torch.isfinite(one):
-            raise Mistake(
-                f"A loss is {one.item()}: is a micro-batch without scored tokens divided by its own zero?"
-            )
+            raise Mistake(f"A loss is {one.item()}: is a micro-batch without scored tokens divided by its own zero?")
     if not any(one.requires_grad for one in given):
         raise Mistake("The losses have lost their gradient: compute them from the given tensors, undetached.")
     return given
@@ -330,16 +328,18 @@ def _price(results: dict[str, Any]) -> str | None:
     return None
 
 
-_half = variants({
-    "baseline_peak_mb": [5300, 5290, 5310],
-    "my_peak_mb": [2400, 2410, 2390],
-    "baseline_seconds": [5.6, 5.7, 5.8],
-    "my_seconds": [5.0, 5.1, 5.2],
-    "baseline_dev_loss": [0.28, 0.29, 0.3],
-    "my_dev_loss": [0.27, 0.3, 0.29],
-    "dev_messages": 96,
-    "my_messages": 64,
-})
+_half = variants(
+    {
+        "baseline_peak_mb": [5300, 5290, 5310],
+        "my_peak_mb": [2400, 2410, 2390],
+        "baseline_seconds": [5.6, 5.7, 5.8],
+        "my_seconds": [5.0, 5.1, 5.2],
+        "baseline_dev_loss": [0.28, 0.29, 0.3],
+        "my_dev_loss": [0.27, 0.3, 0.29],
+        "dev_messages": 96,
+        "my_messages": 64,
+    }
+)
 
 
 _LION = Exercise(

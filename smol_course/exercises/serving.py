@@ -52,9 +52,7 @@ def _percentile_mistake(found: float, seconds: list[float], share: float) -> str
         ],
         "One place too early: fewer than that share were answered by then.": ordered[place - 1],
         "That is the mean: it says nothing about those who wait longest.": sum(seconds) / len(seconds),
-        "That lies between two times (interpolated): take one that was measured.": _interpolated(
-            seconds, share
-        ),
+        "That lies between two times (interpolated): take one that was measured.": _interpolated(seconds, share),
         "That is the share of the slowest time: the place in line is asked for.": share * max(seconds),
     }
     for message, number in known.items():
@@ -159,9 +157,7 @@ def _steps_mistake(static: int, continuous: int, lengths: list[int], slots: int)
         return "The two numbers are swapped: static comes first."
     if static != right:
         known = {
-            "Static: the lengths of a round are added up, but its requests are written together.": sum(
-                lengths
-            ),
+            "Static: the lengths of a round are added up, but its requests are written together.": sum(lengths),
             "Static: that is the number of rounds; each takes as many steps as its longest answer.": rounds,
             "Static: the longest answer of all counts in every round: take each round's own.": rounds
             * max(lengths, default=0),
@@ -174,16 +170,12 @@ def _steps_mistake(static: int, continuous: int, lengths: list[int], slots: int)
         said = next((message for message, number in known.items() if static == number), None)
         return said or f"Static: for {lengths} and {slots} slots it should be {right}, not {static}."
     known = {
-        "Continuous: the requests are sorted first: they are taken as they arrive.": _continuous(
-            ordered, slots
-        ),
+        "Continuous: the requests are sorted first: they are taken as they arrive.": _continuous(ordered, slots),
         "Continuous: that is all tokens shared out over the slots, but no answer can be split.": math.ceil(
             sum(lengths) / slots
         ),
         "Continuous: the slots are not refilled before all of them are done.": right,
-        "Continuous: that is the longest answer alone; others may have to wait for a slot.": max(
-            lengths, default=0
-        ),
+        "Continuous: that is the longest answer alone; others may have to wait for a slot.": max(lengths, default=0),
         "Continuous: a step is lost at each change: the next one starts in the very next step.": _with_pause(
             lengths, slots
         ),

@@ -94,8 +94,7 @@ _TURTLE = Exercise(
     minutes=5,
     judge=_judge_schema,
     hints=(
-        "Look at the schema of the event above: an object has `properties`, `required` and "
-        "`additionalProperties`.",
+        "Look at the schema of the event above: an object has `properties`, `required` and `additionalProperties`.",
         "`enum` lists values of any type, so None may stand beside the weekdays.",
         "A string has `minLength` and `maxLength`; `boolean` is the type of True and False.",
     ),
@@ -150,11 +149,7 @@ def _judge_mask(answer: Any) -> str | None:
     for so_far in _SO_FAR:
         given = [list(_PIECES), _END, list(_CHOICES), so_far]
         found = call(answer, *given)
-        found = (
-            sorted(found)
-            if type(found) in (set, tuple, range)
-            else expect(found, list, "what allowed returns")
-        )
+        found = sorted(found) if type(found) in (set, tuple, range) else expect(found, list, "what allowed returns")
         for token in found:
             expect(token, int, "each token of what allowed returns")
         if sorted(found) != _allowed(_PIECES, _END, _CHOICES, so_far):
@@ -241,8 +236,7 @@ _DOG = Exercise(
             "beyond the end",
             _masking(
                 lambda so_far, piece: (
-                    bool(piece)
-                    and (_goes_on(so_far, piece) or any((so_far + piece).startswith(c) for c in _CHOICES))
+                    bool(piece) and (_goes_on(so_far, piece) or any((so_far + piece).startswith(c) for c in _CHOICES))
                 )
             ),
             "beyond the end of a choice",

@@ -50,9 +50,7 @@ def _label_mistake(labels: list[int], ids: list[int], prompt: int) -> str:
     if labels == ids[prompt:]:
         return "The prompt is dropped, not masked: there must be one label for each token of the input."
     if len(labels) != len(ids):
-        return (
-            f"There should be as many labels as tokens: for {len(ids)} tokens you give {len(labels)} labels."
-        )
+        return f"There should be as many labels as tokens: for {len(ids)} tokens you give {len(labels)} labels."
     if labels == ids:
         return "Nothing is masked: the prompt's tokens are scored too."
     if labels == ids[:prompt] + [HIDDEN] * (len(ids) - prompt):
@@ -66,9 +64,7 @@ def _label_mistake(labels: list[int], ids: list[int], prompt: int) -> str:
     if wrong == [prompt - 1]:
         return "One prompt token, the last, is still scored: count again where the prompt ends."
     if wrong == [len(ids) - 1]:
-        return (
-            "The last token is masked. It ends the turn: a model never scored on it does not learn to stop."
-        )
+        return "The last token is masked. It ends the turn: a model never scored on it does not learn to stop."
     if wrong == [prompt]:
         return "The first token of the answer is masked: count again where the prompt ends."
     return f"{where} should {'' if wrong[0] >= prompt else 'not '}be scored. Go by position, not by value."
@@ -176,9 +172,7 @@ def _judge_loss(answer: Any) -> str | None:
         if abs(value - wanted) > 1e-4:
             return _loss_mistake(value, wanted, logits, labels)
         if not (torch.equal(given[0], logits) and torch.equal(given[1], labels)):
-            return (
-                "The loss is right, but your function changed the tensors that it was given: work on a copy."
-            )
+            return "The loss is right, but your function changed the tensors that it was given: work on a copy."
     return None
 
 
@@ -188,9 +182,7 @@ def _number(value: Any) -> float:
 
     if issubclass(type(value), torch.Tensor):
         if value.dim():
-            raise Mistake(
-                f"completion_loss gives a tensor of shape {tuple(value.shape)}; one number is wanted."
-            )
+            raise Mistake(f"completion_loss gives a tensor of shape {tuple(value.shape)}; one number is wanted.")
         value = value.item()
     return float(expect(value, (float, int), "what completion_loss returns"))
 
@@ -202,8 +194,7 @@ def _loss_mistake(value: float, wanted: float, logits: "Tensor", labels: "Tensor
             return message
     scored = int((labels[1:] != HIDDEN).sum())
     return (
-        f"For {len(labels)} tokens, {scored} of them scored, the loss should be {wanted:.4f}, "
-        f"but yours is {value:.4f}."
+        f"For {len(labels)} tokens, {scored} of them scored, the loss should be {wanted:.4f}, but yours is {value:.4f}."
     )
 
 
@@ -368,14 +359,16 @@ def _judge_results(answer: Any) -> str | None:
     return None
 
 
-_form = variants({
-    "baseline_accuracy": [0.3, 0.32, 0.31],
-    "my_accuracy": [0.4, 0.38, 0.41],
-    "test_messages": 300,
-    "baseline_tokens": 1000,
-    "my_tokens": 1000,
-    "train_ids": ["train-0001", "mine-1"],
-})
+_form = variants(
+    {
+        "baseline_accuracy": [0.3, 0.32, 0.31],
+        "my_accuracy": [0.4, 0.38, 0.41],
+        "test_messages": 300,
+        "baseline_tokens": 1000,
+        "my_tokens": 1000,
+        "train_ids": ["train-0001", "mine-1"],
+    }
+)
 
 
 _LION = Exercise(

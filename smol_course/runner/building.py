@@ -13,6 +13,7 @@ import nbformat
 from rich.console import Console
 
 from smol_course.errors import CourseError
+from smol_course.files import save_text
 from smol_course.runner import show
 from smol_course.runner.clean import strip_residue, tidy, unfit
 from smol_course.runner.kernel import Execution, environment, hub_wanted
@@ -25,7 +26,6 @@ from smol_course.runner.sources import (
     requirements_sha256,
     sources_sha256,
     tags,
-    write_text,
 )
 from smol_course.runner.text import refresh_text
 
@@ -52,7 +52,7 @@ def take_notebook(notebook: Notebook) -> None:
         )
         for c in edited_cells
     ]
-    write_text(notebook.source, jupytext.writes(source, fmt="py:percent"))
+    save_text(notebook.source, jupytext.writes(source, fmt="py:percent"))
 
 
 def _refuse_edited(chosen: list[Notebook]) -> None:
@@ -80,7 +80,7 @@ def _written(notebook: Notebook, sources: str, done: Execution) -> None:
     if reason:
         raise CourseError(f"{notebook.name} is not fit for git: {reason}.")
     nbformat.validate(node)
-    write_text(notebook.ipynb, nbformat.writes(node) + "\n")
+    save_text(notebook.ipynb, nbformat.writes(node) + "\n")
 
 
 def build(targets: list[str], text_only: bool, take: bool, hub: bool, console: Console) -> int:
@@ -101,9 +101,7 @@ def build(targets: list[str], text_only: bool, take: bool, hub: bool, console: C
             return status
         shutil.rmtree(folder, ignore_errors=True)
     changed = refresh_text(write=True)
-    show.say(
-        console, f"Generated text: {', '.join(changed) + ' changed' if changed else 'nothing to change'}."
-    )
+    show.say(console, f"Generated text: {', '.join(changed) + ' changed' if changed else 'nothing to change'}.")
     return 0
 
 
@@ -113,13 +111,11 @@ def _build_all(chosen: list[Notebook], folder: Path, hub: bool, console: Console
         kept = folder / f"{notebook.name.replace('/', '-')}.ipynb"
         title = f"{number}/{len(chosen)} {notebook.name}"
         try:
-            done = show.execute_watched(
-                console, title, node, notebook.source.parent, environment(folder, hub)
-            )
+            done = show.execute_watched(console, title, node, notebook.source.parent, environment(folder, hub))
         except KeyboardInterrupt:
             show.say(console, f"Stopped in {notebook.name}, whose outputs stay as they were.")
             return INTERRUPTED
-        write_text(kept, nbformat.writes(strip_residue(node)))
+        save_text(kept, nbformat.writes(strip_residue(node)))
         if done.failure:
             show.show_failure(console, notebook.name, done.failure, kept)
             return 1

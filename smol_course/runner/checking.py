@@ -22,9 +22,7 @@ def _opened(target: str) -> tuple[NotebookNode, Path]:
     path = Path(target)
     if path.suffix == ".ipynb":
         if not path.is_file():
-            raise CourseError(
-                f"There is no notebook {target}: give its path, or a name such as 1/chat_templates."
-            )
+            raise CourseError(f"There is no notebook {target}: give its path, or a name such as 1/chat_templates.")
     else:
         chosen = notebooks([target])
         if len(chosen) != 1:
@@ -35,9 +33,7 @@ def _opened(target: str) -> tuple[NotebookNode, Path]:
     try:
         return nbformat.read(path, as_version=4), path.parent
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, ValueError) as error:
-        raise CourseError(
-            f"{target} is not a notebook that can be read: save it again in Jupyter."
-        ) from error
+        raise CourseError(f"{target} is not a notebook that can be read: save it again in Jupyter.") from error
 
 
 def _error(cell: NotebookNode) -> str | None:
@@ -55,9 +51,7 @@ def check(target: str, console: Console) -> int:
     for cell in node.cells:
         cell.outputs = []
     if not any("check" in tags(cell) for cell in node.cells):
-        raise CourseError(
-            f"{target} has no check cells: they were deleted, or it is not a notebook of this course."
-        )
+        raise CourseError(f"{target} has no check cells: they were deleted, or it is not a notebook of this course.")
     try:
         done = execute(node, folder, environment(None, hub_wanted(False)), keep_going=True)
     except KeyboardInterrupt:

@@ -93,9 +93,7 @@ def unfit(node: NotebookNode, root: Path) -> str | None:
     None."""
     places = [str(p) for p in (root, Path.home(), Path(sys.prefix), cache_folder(), data_folder())]
     places = [place for place in places if len(place) > 3]
-    pattern = re.compile(
-        "|".join(re.escape(form) for p in places for form in (p, p.replace("\\", "/"))) + r"(?!\w)"
-    )
+    pattern = re.compile("|".join(re.escape(form) for p in places for form in (p, p.replace("\\", "/"))) + r"(?!\w)")
     k = 0
     for cell in node.cells:
         k += cell.cell_type == "code"

@@ -134,13 +134,9 @@ def inject(node: NotebookNode, values: dict[str, Any]) -> NotebookNode:
     """Put the values into a cell of their own after the cell tagged ``parameters``; return the same
     notebook."""
     if values:
-        source = "\n".join(
-            ["# Given on the command line:", *(f"{name} = {value!r}" for name, value in values.items())]
-        )
+        source = "\n".join(["# Given on the command line:", *(f"{name} = {value!r}" for name, value in values.items())])
         place = next(index for index, cell in enumerate(node.cells) if "parameters" in tags(cell)) + 1
-        node.cells.insert(
-            place, nbformat.v4.new_code_cell(source, metadata={"tags": ["injected-parameters"]})
-        )
+        node.cells.insert(place, nbformat.v4.new_code_cell(source, metadata={"tags": ["injected-parameters"]}))
     return node
 
 
@@ -175,9 +171,7 @@ def _kernel(node: NotebookNode, folder: Path, env: dict[str, str]) -> Iterator[N
     except RuntimeError as error:
         if "Kernel" not in str(error):
             raise
-        raise CourseError(
-            f"{sys.executable} starts no notebook kernel: run `uv sync` and try again."
-        ) from error
+        raise CourseError(f"{sys.executable} starts no notebook kernel: run `uv sync` and try again.") from error
 
 
 def _failing_line(cell: NotebookNode, traceback: list[str]) -> str:
@@ -190,9 +184,7 @@ def _failing_line(cell: NotebookNode, traceback: list[str]) -> str:
 
 def _failure(cell: NotebookNode, k: int, n: int, error: Exception) -> Failure:
     if isinstance(error, DeadKernelError):
-        return Failure(
-            k, n, _failing_line(cell, []), "its process was killed, most often because memory ran out"
-        )
+        return Failure(k, n, _failing_line(cell, []), "its process was killed, most often because memory ran out")
     raised = next(output for output in cell.outputs if output.output_type == "error")
     message = _COLOUR.sub("", f"{raised.ename}: {raised.evalue}".strip())
     return Failure(k, n, _failing_line(cell, raised.traceback), message)
@@ -211,11 +203,7 @@ def execute(
     unless ``keep_going``. Raises CourseError if no kernel starts; KeyboardInterrupt passes through, with the
     kernel ended.
     """
-    code = [
-        (index, cell)
-        for index, cell in enumerate(node.cells)
-        if cell.cell_type == "code" and cell.source.strip()
-    ]
+    code = [(index, cell) for index, cell in enumerate(node.cells) if cell.cell_type == "code" and cell.source.strip()]
     started, failure = time.monotonic(), None
     with _kernel(node, folder, env) as client:
         memory = _Memory(client.km.provisioner.pid)

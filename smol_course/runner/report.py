@@ -7,8 +7,9 @@ from typing import Any
 
 import nbformat
 
+from smol_course.files import save_text
 from smol_course.runner import show
-from smol_course.runner.sources import Notebook, write_text
+from smol_course.runner.sources import Notebook
 
 _CSS = """
 :root { color-scheme: light dark; }
@@ -48,7 +49,7 @@ def write_report(folder: Path, title: str, chosen: list[Notebook], state: dict[s
 </body></html>
 """
     path = folder / "report.html"
-    write_text(path, page)
+    save_text(path, page)
     return path
 
 
@@ -63,9 +64,7 @@ def _table(title: str, header: tuple[str, ...], rows: show.Rows) -> str:
 def _highlighting() -> str:
     from pygments.formatters import HtmlFormatter
 
-    light, dark = (
-        HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("default", "github-dark")
-    )
+    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("default", "github-dark"))
     return f"{light}\n@media (prefers-color-scheme: dark) {{ {dark} }}"
 
 
@@ -99,9 +98,7 @@ def _from_root(found: re.Match[str], notebook: Notebook) -> str:
 
 def _without_external(body: str) -> str:
     """Drop the tags that would load something, wherever they came from (an output may hold any HTML)."""
-    body = re.sub(
-        r"<(script|iframe|object)\b[^>]*\bsrc\s*=.*?</\1\s*>", "", body, flags=re.DOTALL | re.IGNORECASE
-    )
+    body = re.sub(r"<(script|iframe|object)\b[^>]*\bsrc\s*=.*?</\1\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
     body = re.sub(r"<link\b[^>]*>", "", body, flags=re.IGNORECASE)
     return re.sub(
         r"<(?:img|iframe|video|audio|source|embed)\b[^>]*\b(?:src|srcset)\s*=\s*[\"']?(?:https?:)?//[^>]*>",

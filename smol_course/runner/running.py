@@ -17,11 +17,12 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from smol_course.errors import CourseError
+from smol_course.files import save_text
 from smol_course.runner import show
 from smol_course.runner.clean import strip_residue
 from smol_course.runner.kernel import environment, hub_wanted, inject
 from smol_course.runner.report import write_report
-from smol_course.runner.sources import Notebook, notebooks, settings_for, sources_sha256, write_text
+from smol_course.runner.sources import Notebook, notebooks, settings_for, sources_sha256
 from smol_course.settings import repository
 
 INTERRUPTED = 130
@@ -47,11 +48,7 @@ def new_folder(label: str) -> Path:
 
 def label(targets: list[str]) -> str:
     """Return the part of a run folder's name that says what was asked for."""
-    names = (
-        [notebook.name for notebook in notebooks(targets)]
-        if len(targets) == 1 and "." in targets[0]
-        else targets
-    )
+    names = [notebook.name for notebook in notebooks(targets)] if len(targets) == 1 and "." in targets[0] else targets
     return "+".join(name.strip("/").replace("/", "-").replace("\\", "-") for name in names)[:60] or "all"
 
 
@@ -79,9 +76,7 @@ def _unfinished(request: dict[str, Any]) -> tuple[Path, dict[str, Any], FileLock
 
 
 @contextmanager
-def _run_folder(
-    targets: list[str], request: dict[str, Any], fresh: bool
-) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _run_folder(targets: list[str], request: dict[str, Any], fresh: bool) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The folder and state to go on with, or new ones; locked meanwhile."""
     found = None if fresh else _unfinished(request)
     if found:
@@ -118,7 +113,7 @@ def _run_one(
         done = show.execute_watched(console, title, node, notebook.source.parent, environment(folder, hub))
     finally:
         # Also after an interruption: as far as it got.
-        write_text(executed, nbformat.writes(strip_residue(node)))
+        save_text(executed, nbformat.writes(strip_residue(node)))
     entry = {
         "sources_sha256": sources,
         "seconds": round(done.seconds, 1),
@@ -160,9 +155,7 @@ def run(targets: list[str], given: list[str], hub: bool, fresh: bool, console: C
                     console,
                     f"Stopped in {notebook.name}; {kept} of {len(chosen)} notebooks are done and kept.",
                 )
-                show.say(
-                    console, f"The same command{', without --fresh,' if fresh else ''} goes on from here."
-                )
+                show.say(console, f"The same command{', without --fresh,' if fresh else ''} goes on from here.")
                 return INTERRUPTED
             state["notebooks"][notebook.name] = entry
             _save(folder, state)
@@ -176,7 +169,7 @@ def run(targets: list[str], given: list[str], hub: bool, fresh: bool, console: C
 
 
 def _save(folder: Path, state: dict[str, Any]) -> None:
-    write_text(folder / "state.json", json.dumps(state, indent=1, ensure_ascii=False) + "\n")
+    save_text(folder / "state.json", json.dumps(state, indent=1, ensure_ascii=False) + "\n")
 
 
 def _conclude(folder: Path, chosen: list[Notebook], state: dict[str, Any], console: Console) -> None:

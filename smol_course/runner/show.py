@@ -57,9 +57,7 @@ def _watching(console: Console, title: str, cells: int) -> Iterator[Callable[[in
     yield on_cell
 
 
-def execute_watched(
-    console: Console, title: str, node: NotebookNode, folder: Path, env: dict[str, str]
-) -> Execution:
+def execute_watched(console: Console, title: str, node: NotebookNode, folder: Path, env: dict[str, str]) -> Execution:
     """Execute a notebook as `kernel.execute` does, with live progress under the title, and a line when it is
     done."""
     cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in node.cells)
@@ -94,15 +92,11 @@ def before_after(results: dict[str, list[dict[str, Any]]]) -> Rows:
     rows = []
     for notebook, records in results.items():
         by_name = {record["name"]: record for record in records}
-        pairs = dict.fromkeys(
-            name.split("_", 1)[1] for name in by_name if name.startswith(("before_", "after_"))
-        )
+        pairs = dict.fromkeys(name.split("_", 1)[1] for name in by_name if name.startswith(("before_", "after_")))
         for what in pairs:
             before, after = by_name.get(f"before_{what}"), by_name.get(f"after_{what}")
             sizes = dict.fromkeys(str(r["n"]) for r in (before, after) if r and r.get("n") is not None)
-            rows.append(
-                (notebook, what.replace("_", " "), _number(before), _number(after), " / ".join(sizes))
-            )
+            rows.append((notebook, what.replace("_", " "), _number(before), _number(after), " / ".join(sizes)))
     return rows
 
 
@@ -119,8 +113,7 @@ def other_results(results: dict[str, list[dict[str, Any]]]) -> Rows:
 def cost_rows(entries: dict[str, dict[str, Any]]) -> Rows:
     """Return the rows (notebook, time, peak memory, status) of a run's state."""
     return [
-        (name, duration(entry["seconds"]), memory(entry["peak_mb"]), entry["status"])
-        for name, entry in entries.items()
+        (name, duration(entry["seconds"]), memory(entry["peak_mb"]), entry["status"]) for name, entry in entries.items()
     ]
 
 

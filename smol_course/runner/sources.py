@@ -7,7 +7,6 @@ it. Nothing here executes anything.
 import ast
 import hashlib
 import json
-import os
 import re
 import runpy
 import warnings
@@ -69,9 +68,7 @@ class Notebook:
         misplaced."""
         node = jupytext.reads(self.source.read_text(encoding="utf-8"), fmt="py:percent")
         if node.cells and node.cells[0].cell_type == "raw":
-            raise CourseError(
-                f"{self.source.name}: put what its header holds under `jupyter:`, or nobody reads it."
-            )
+            raise CourseError(f"{self.source.name}: put what its header holds under `jupyter:`, or nobody reads it.")
         return node
 
 
@@ -111,10 +108,7 @@ def notebooks(targets: Iterable[str] = ()) -> list[Notebook]:
             or (match and not match["topic"] and notebook.name[:2] == prefix)
         ]
         if not found:
-            names = (
-                ", ".join(dict.fromkeys([*(n.name[0] for n in known), *(n.name for n in known)]))
-                or "none yet"
-            )
+            names = ", ".join(dict.fromkeys([*(n.name[0] for n in known), *(n.name for n in known)])) or "none yet"
             raise CourseError(f"There is no notebook {target!r}; the targets are: all, {names}.")
         chosen |= {notebook.name: notebook for notebook in found}
     return list(chosen.values())
@@ -141,14 +135,10 @@ def _loaded(notebook: Notebook, node: NotebookNode) -> list[Path]:
     for path in paths:
         if not path.exists():
             known = path == notebook.study_results
-            advice = (
-                f"run `smol study {notebook.name}` first" if known else "mend the header of its text source"
-            )
+            advice = f"run `smol study {notebook.name}` first" if known else "mend the header of its text source"
             missing = path.relative_to(notebook.root).as_posix()
             raise CourseError(f"{notebook.name} loads {missing}, which is not there: {advice}.")
-    nested = [
-        sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] for path in paths
-    ]
+    nested = [sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] for path in paths]
     return [path for files in nested for path in files]
 
 
@@ -216,9 +206,7 @@ def stale(notebook: Notebook) -> str | None:
     if recorded.get("sources_sha256") != sources_sha256(notebook):
         return f"{notebook.name}: its sources, or the data that it loads, changed after its outputs: {build}."
     if recorded.get("requirements_sha256") != requirements_sha256(notebook.root):
-        warnings.warn(
-            f"{notebook.name} ran with other pinned requirements: rebuild it before a release.", stacklevel=2
-        )
+        warnings.warn(f"{notebook.name} ran with other pinned requirements: rebuild it before a release.", stacklevel=2)
     return _stale_study(notebook)
 
 
@@ -266,9 +254,7 @@ def parameters(node: NotebookNode, name: str) -> dict[str, Any]:
                 (target,) = line.targets  # type: ignore[attr-defined]
                 found[target.id] = ast.literal_eval(line.value)  # type: ignore[attr-defined]
             except (AttributeError, TypeError, ValueError) as error:
-                raise CourseError(
-                    f"{name}: `{ast.unparse(line)}` is not a simple `name = literal`."
-                ) from error
+                raise CourseError(f"{name}: `{ast.unparse(line)}` is not a simple `name = literal`.") from error
     return found
 
 
@@ -282,8 +268,7 @@ def fit(name: str, value: Any, default: Any) -> Any:
     if isinstance(default, float) and type(value) is int:
         return float(value)
     raise CourseError(
-        f"{name} cannot be {value!r}: its default is {default!r}, so give it a value of type "
-        f"{type(default).__name__}."
+        f"{name} cannot be {value!r}: its default is {default!r}, so give it a value of type {type(default).__name__}."
     )
 
 
@@ -302,9 +287,7 @@ def settings_for(chosen: list[Notebook], given: list[str]) -> dict[str, dict[str
         if not equals:
             raise CourseError(f"--set {text} has no value: write --set name=value.")
         if name not in known:
-            raise CourseError(
-                f"No notebook here has a parameter {name!r}; they have: {', '.join(known) or 'none'}."
-            )
+            raise CourseError(f"No notebook here has a parameter {name!r}; they have: {', '.join(known) or 'none'}.")
         try:
             value = ast.literal_eval(raw)
         except (ValueError, SyntaxError):
@@ -314,16 +297,3 @@ def settings_for(chosen: list[Notebook], given: list[str]) -> dict[str, dict[str
                 as_text = isinstance(names[name], str) and not isinstance(value, str)
                 values[notebook][name] = fit(name, raw if as_text else value, names[name])
     return values
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in one step (UTF-8, Unix line ends), so that an interruption never leaves half of
-    one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise CourseError(f"{path} cannot be written ({error.strerror}): mend that and try again.") from error

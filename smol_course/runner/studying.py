@@ -15,6 +15,7 @@ import nbformat
 from rich.console import Console
 
 from smol_course.errors import CourseError
+from smol_course.files import save_text
 from smol_course.runner import building, show
 from smol_course.runner.clean import strip_residue
 from smol_course.runner.kernel import environment, hub_wanted, inject
@@ -28,7 +29,6 @@ from smol_course.runner.sources import (
     study_node,
     study_sha256,
     values,
-    write_text,
 )
 
 
@@ -84,9 +84,7 @@ def study(target: str, only: str | None, hub: bool, console: Console) -> int:
     """
     chosen = notebooks([target])
     if len(chosen) != 1:
-        raise CourseError(
-            f"A study belongs to one notebook: choose one of {', '.join(n.name for n in chosen)}."
-        )
+        raise CourseError(f"A study belongs to one notebook: choose one of {', '.join(n.name for n in chosen)}.")
     (notebook,) = chosen
     runs, sources = _runs(notebook, only), study_sha256(notebook)
     wanted = [only] if only else list(runs)
@@ -128,7 +126,7 @@ def _one_run(
     done = show.execute_watched(console, title, node, notebook.source.parent, environment(folder, hub))
     failed = done.failure.message if done.failure else None
     if _surprise(run, failed):
-        write_text(folder.parent / f"{folder.name}.ipynb", nbformat.writes(strip_residue(node)))
+        save_text(folder.parent / f"{folder.name}.ipynb", nbformat.writes(strip_residue(node)))
     # A trained model is half a gigabyte: a study keeps numbers only.
     shutil.rmtree(folder, ignore_errors=True)
     return {
@@ -148,7 +146,7 @@ def _save(notebook: Notebook, sources: str, runs: dict[str, Any]) -> None:
         "machine": building.machine(),
         "runs": runs,
     }
-    write_text(notebook.study_results, json.dumps(study, indent=1, ensure_ascii=False) + "\n")
+    save_text(notebook.study_results, json.dumps(study, indent=1, ensure_ascii=False) + "\n")
 
 
 def _conclude(

@@ -15,8 +15,9 @@ from typing import Any
 import nbformat
 
 from smol_course.errors import CourseError
+from smol_course.files import save_text
 from smol_course.runner.show import duration, memory
-from smol_course.runner.sources import Notebook, modules, notebooks, write_text
+from smol_course.runner.sources import Notebook, modules, notebooks
 from smol_course.settings import address, repository
 
 _PLACE = re.compile(r"(<!--smol:(\w+)((?: [^\s>]+)*) ?-->)(.*?)(<!--/smol-->)", re.DOTALL)
@@ -53,11 +54,7 @@ def _costs(page: Path, module: str) -> str:
     rows = []
     for notebook in notebooks([module]):
         cost = _metadata(notebook)
-        numbers = (
-            (duration(cost["seconds"]), memory(cost["peak_mb"]), cost["machine"])
-            if cost
-            else (NOT_YET, "", "")
-        )
+        numbers = (duration(cost["seconds"]), memory(cost["peak_mb"]), cost["machine"]) if cost else (NOT_YET, "", "")
         rows.append((f"[{notebook.topic.replace('_', ' ')}]({_link(notebook.ipynb, page)})", *numbers))
     return _table(("notebook", "time", "peak memory", "measured on"), rows)
 
@@ -68,9 +65,7 @@ def _modules(page: Path) -> str:
     for module in modules():
         readme = module / "README.md"
         heading = (
-            re.search(r"^# +(.+)$", readme.read_text(encoding="utf-8"), re.MULTILINE)
-            if readme.is_file()
-            else None
+            re.search(r"^# +(.+)$", readme.read_text(encoding="utf-8"), re.MULTILINE) if readme.is_file() else None
         )
         title = heading[1].strip() if heading else module.name.replace("_", " ")
         every = notebooks([module.name[0]]) if any((module / "notebooks").glob("*.py")) else []
@@ -142,9 +137,7 @@ def _filled(page: Path, text: str) -> str:
         except CourseError as error:
             raise CourseError(f"{page.name}, {start}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
-            raise CourseError(
-                f"{page.name}: {start} is not one of the marks that `smol build` fills in."
-            ) from error
+            raise CourseError(f"{page.name}: {start} is not one of the marks that `smol build` fills in.") from error
 
     return _PLACE.sub(fill, text)
 
@@ -164,5 +157,5 @@ def refresh_text(write: bool) -> list[str]:
             if new != text:
                 changed.append(page.relative_to(root).as_posix())
                 if write:
-                    write_text(page, new)
+                    save_text(page, new)
     return changed
