@@ -4,11 +4,36 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from smol_course.errors import CourseError
+
+
+def record_opened(root: Path, log: Path) -> None:
+    """Write into the log, a line each, which files below the root this process opens from now on, each once.
+
+    Python's sources and what lies in folders such as ``.venv`` do not count. What it does not see: files that a child
+    process opens, or native code.
+    """
+    known: set[str] = set()
+    stream, prefix = log.open("a", encoding="utf-8"), os.path.join(root, "")
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event != "open" or not isinstance(arguments[0], str | bytes | os.PathLike):
+            return
+        path = os.path.abspath(os.fsdecode(arguments[0]))
+        name = path.removeprefix(prefix).replace(os.sep, "/")
+        if path.startswith(prefix) and name not in known and not name.endswith((".py", ".pyc")):
+            known.add(name)
+            if not name.startswith("."):  # an environment, git
+                stream.write(name + "\n")
+                stream.flush()
+
+    sys.addaudithook(note)
 
 
 @contextmanager
