@@ -70,7 +70,7 @@ def made_jottings() -> "Dataset":
     from datasets import Dataset
 
     try:
-        return Dataset.from_list(lines("jottings_made"))
+        return Dataset.from_list(read_lines("jottings_made"))
     except FileNotFoundError as error:
         raise CourseError("The made jottings are not there: `uv run python -m recipes.jottings` makes them.") from error
 
