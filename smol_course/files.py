@@ -14,7 +14,7 @@ from smol_course.errors import CourseError
 
 
 def record_opened(root: Path, log: Path) -> None:
-    """Write into the log, a line each, which files below the root this process opens from now on, each once.
+    """Write into the log which files below the root this process opens from now on, as lines ``r path`` or ``w path``.
 
     Python's sources and what lies in folders such as ``.venv`` do not count. What it does not see: files that a child
     process opens, or native code.
@@ -27,13 +27,26 @@ def record_opened(root: Path, log: Path) -> None:
             return
         path = os.path.abspath(os.fsdecode(arguments[0]))
         name = path.removeprefix(prefix).replace(os.sep, "/")
-        if path.startswith(prefix) and name not in known and not name.endswith((".py", ".pyc")):
-            known.add(name)
-            if not name.startswith("."):  # an environment, git
-                stream.write(name + "\n")
-                stream.flush()
+        if not path.startswith(prefix) or name.startswith(".") or name.endswith((".py", ".pyc")):
+            return
+        line = f"{'w' if _writes(*arguments[1:]) else 'r'} {name}\n"
+        if line not in known:
+            known.add(line)
+            stream.write(line)
+            stream.flush()
 
     sys.addaudithook(note)
+
+
+def _writes(mode: str | None, flags: int) -> bool:
+    return bool(set(mode) & set("wax+")) if mode else bool(flags & (os.O_WRONLY | os.O_RDWR))
+
+
+def read_opened(log: Path) -> list[str]:
+    """Return the files that such a log names as read; those that the process wrote itself are left out."""
+    lines = log.read_text(encoding="utf-8").splitlines()
+    written = {line[2:] for line in lines if line[0] == "w"}
+    return [line[2:] for line in lines if line[0] == "r" and line[2:] not in written]
 
 
 @contextmanager

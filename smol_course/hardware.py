@@ -199,7 +199,7 @@ def memory() -> tuple[int, int]:
     """Return total and free memory in bytes, within a container's limit where there is one (cgroup 2, then 1)."""
     import psutil
 
-    memory = psutil.virtualmemory()
+    memory = psutil.virtual_memory()
     total, free = memory.total, memory.available
     for limit, used in (
         ("memory.max", "memory.current"),

@@ -28,6 +28,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
 from smol_course.errors import CourseError
+from smol_course.files import read_opened
 from smol_course.runner.sources import tags
 from smol_course.settings import hub_allowed
 
@@ -236,5 +237,5 @@ def execute(
                         break
         finally:
             peak = memory.stop()
-        opened = tuple(log.read_text(encoding="utf-8").splitlines()) if root else ()
+        opened = tuple(read_opened(log)) if root else ()
     return Execution(node, time.monotonic() - started, peak, failure, opened)
