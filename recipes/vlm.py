@@ -35,7 +35,7 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
-from smol_course.vision.model.model import (
+from smol_course.vision.model import (
     NAME,
     assemble,
     build_processor,
@@ -46,7 +46,7 @@ from smol_course.vision.model.model import (
     save_vlm,
     turns,
 )
-from smol_course.vision.model.pictures import (
+from smol_course.vision.pictures import (
     HELD_OUT,
     LEARNT,
     TEST_EACH,

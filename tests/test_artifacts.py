@@ -120,7 +120,7 @@ def test_a_recipe_leaves_an_adapter_and_tells_how_it_was_made(tmp_path: Path, mo
 def test_the_vision_model_is_small_safe_and_tells_how_well_it_sees() -> None:
     import torch
     from safetensors.torch import load_file
-    from smol_course.vision.model.pictures import HELD_OUT, LEARNT, fingerprint, test_set
+    from smol_course.vision.pictures import HELD_OUT, LEARNT, fingerprint, test_set
 
     folder, told = ship.SHIPPED / VLM, _told(VLM)
     files = {path.name: path.stat().st_size for path in folder.iterdir()}
@@ -146,8 +146,8 @@ def test_the_vision_model_is_small_safe_and_tells_how_well_it_sees() -> None:
 
 @BUNDLED
 def test_the_vision_model_fits_the_bundled_base_and_does_as_it_says() -> None:
-    from smol_course.vision.model.model import ask_all, load_vlm
-    from smol_course.vision.model.pictures import LEARNT, test_set
+    from smol_course.vision.model import ask_all, load_vlm
+    from smol_course.vision.pictures import LEARNT, test_set
 
     told = _told(VLM)
     assert told["base_sha256"] == models._weights_sha256(models.find_model(models.MODEL))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from smol_course.vision.model.pictures import Example, blank, most_frequent, shuffled
+from smol_course.vision.pictures import Example, blank, most_frequent, shuffled
 
 from smol_course.errors import CourseError
 from smol_course.files import in_one_step
