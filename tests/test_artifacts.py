@@ -120,6 +120,7 @@ def test_a_recipe_leaves_an_adapter_and_tells_how_it_was_made(tmp_path: Path, mo
 def test_the_vision_model_is_small_safe_and_tells_how_well_it_sees() -> None:
     import torch
     from safetensors.torch import load_file
+
     from smol_course.vision.pictures import HELD_OUT, LEARNT, fingerprint, test_set
 
     folder, told = ship.SHIPPED / VLM, _told(VLM)
