@@ -109,4 +109,4 @@ def sha256_of(files: Iterable[Path]) -> str:
 
 def weight_files(folder: str | Path) -> list[Path]:
     """Return a model's or an adapter's safetensors files in order; [] where the folder is not at hand."""
-    return sorted(Path(folder).glob("*.safetensors")) if Path(folder).is_dir() else []
+    return sorted(Path(folder).glob("*.safetensors"))

@@ -172,6 +172,16 @@ def test_other_files_and_the_drafts_of_those_who_still_write_stay(tmp_path: Path
     assert names(tmp_path) == sorted([*others, "a.json"])
 
 
+def test_nothing_of_an_earlier_draft_gets_into_the_folder(tmp_path: Path) -> None:
+    """A process number comes again: what one of the same number left is not this one's draft."""
+    left = tmp_path / f".model.{os.getpid()}.tmp"
+    left.mkdir()
+    (left / "stray").touch()
+    with files.in_one_step(tmp_path / "model") as draft:
+        draft.mkdir()
+    assert names(tmp_path) == ["model"] and names(tmp_path / "model") == []
+
+
 def test_a_name_with_signs_of_a_pattern_is_a_name(tmp_path: Path) -> None:
     for name in (".[ab].4194305.tmp", ".a.4194305.tmp"):
         (tmp_path / name).write_text("half")
