@@ -1,5 +1,6 @@
 """Files and folders: written in one step, so that an interruption never leaves half of one, and hashed."""
 
+import glob
 import hashlib
 import json
 import os
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from smol_course.errors import CourseError
 
@@ -53,12 +56,12 @@ def read_opened(log: Path) -> list[str]:
 def in_one_step(path: Path) -> Iterator[Path]:
     """Yield a draft beside the path, to be made as a file or a folder; at the end it takes the path's place.
 
-    When the block raises, the draft goes and the path stays as it was. Drafts of processes that were killed go first.
+    When the block raises, the draft goes and the path stays as it was. Drafts of processes that are gone go first.
     Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _remove(draft)
+    _tidy(path)
+    draft = _beside(path, "tmp")
     try:
         yield draft
         if draft.is_dir():
@@ -69,20 +72,38 @@ def in_one_step(path: Path) -> Iterator[Path]:
         _remove(draft)
 
 
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{what}")
+
+
+def _tidy(path: Path) -> None:
+    """Remove the drafts that this process, or one that is gone, left beside the path."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        number = left.name.removeprefix(f".{path.name}.").removesuffix(".tmp")
+        if number.isdecimal() and (int(number) == os.getpid() or not psutil.pid_exists(int(number))):
+            _remove(left)
+
+
 def _swap(draft: Path, folder: Path) -> None:
-    """Move a finished folder to its place; what was there goes."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    """Move a finished folder to its place; what was there goes, or comes back when that fails."""
+    old = _beside(folder, "old")
+    _remove(old)
     if folder.exists():
         os.replace(folder, old)
-    os.replace(draft, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        os.replace(draft, folder)
+    except BaseException:
+        if old.exists():
+            os.replace(old, folder)
+        raise
+    _remove(old)
 
 
-def _remove(draft: Path) -> None:
-    if draft.is_dir():
-        shutil.rmtree(draft, ignore_errors=True)
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
     else:
-        draft.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -126,4 +147,4 @@ def sha256_of(files: Iterable[Path]) -> str:
 
 def weight_files(folder: str | Path) -> list[Path]:
     """Return a model's or an adapter's safetensors files in order; [] where the folder is not at hand."""
-    return sorted(Path(folder).glob("*.safetensors")) if Path(folder).is_dir() else []
+    return sorted(Path(folder).glob("*.safetensors"))
