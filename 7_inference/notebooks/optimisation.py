@@ -8,11 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/test.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 7_inference/studies/optimisation.json
 # ---
 
 # %% [markdown]
@@ -53,11 +48,9 @@ margin = 5.0  # how many times plain float32's tokens per second the best engine
 
 # %% tags=["setup"]
 import gc
-import json
 import os
 import random
 import time
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import gguf
@@ -69,7 +62,7 @@ from transformers import AutoTokenizer, DynamicCache, StaticCache, set_seed
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, conversation, events
+from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
 from smol_course.inference.gguf import KINDS, gguf_copy
 from smol_course.errors import CourseError
 from smol_course.exercises import check, hint
@@ -77,7 +70,6 @@ from smol_course.hardware import prepare
 from smol_course.metrics import record, score_events
 from smol_course.models import answer, artifact, find_model, merged
 
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -649,8 +641,8 @@ if compiled:
 # compiling and early exit, and has a run without an engine, which must fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/optimisation.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("optimisation")
+numbers = {run: found["results"] for run, found in study.items()}
 whole = study["engines"]["parameters"]["engines"].split(",")[1:]
 
 
