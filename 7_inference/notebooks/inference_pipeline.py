@@ -47,13 +47,14 @@ import pandas as pd
 import torch
 from tokenizers.decoders import DecodeStream
 from transformers import (
-    AutoModelForCausalLM, AutoTokenizer, TemperatureLogitsWarper, TextIteratorStreamer, TopKLogitsWarper,
+    AutoModelForCausalLM, TemperatureLogitsWarper, TextIteratorStreamer, TopKLogitsWarper,
     TopPLogitsWarper, pipeline, set_seed)
 from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
+from smol_course.inference.engines import organiser
 from smol_course.metrics import record, score_events
-from smol_course.models import answer, artifact, find_model, merged
+from smol_course.models import answer, merged
 
 # %% [markdown]
 # The organiser is the starting model with the adapter of [LoRA](../../3_parameter_efficient_finetuning/lora.md) merged into
@@ -62,9 +63,8 @@ from smol_course.models import answer, artifact, find_model, merged
 # %% tags=["setup"]
 here = prepare()
 set_seed(seed)
-model_path = find_model(model_name)
-tokenizer = AutoTokenizer.from_pretrained(model_path)
-model = merged(model_path, artifact("organiser_lora", made_by="3/lora", base=model_path))
+model_path, adapter, tokenizer = organiser(model_name)
+model = merged(model_path, adapter)
 
 # %% [markdown]
 # ## From a message to tokens

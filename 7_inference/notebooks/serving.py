@@ -67,22 +67,21 @@ import uvicorn
 
 # %% tags=["setup"]
 from openai import OpenAI
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
 from smol_course.inference import front  # the file that the Dockerfile beside it starts
+from smol_course.inference.engines import organiser
 from smol_course.inference.gguf import gguf_copy
 from smol_course.errors import CourseError
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record
-from smol_course.models import artifact, find_model, merged
+from smol_course.models import merged
 
 # %% tags=["setup"]
 here = prepare()
 set_seed(seed)
-model_path = find_model(model_name)
-adapter = artifact("organiser_lora", made_by="3/lora", base=model_path)
-tokenizer = AutoTokenizer.from_pretrained(model_path)
+model_path, adapter, tokenizer = organiser(model_name)
 
 # %% [markdown]
 # ## An engine's own server

@@ -56,22 +56,20 @@ import pandas as pd
 import torch
 import xllamacpp
 from jsonschema import Draft202012Validator
-from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers import AutoModelForCausalLM, set_seed
 
 # %% tags=["setup"]
 from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
 from smol_course.inference import front  # for its llama_server
+from smol_course.inference.engines import organiser
 from smol_course.inference.gguf import gguf_copy
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, record, score_events, wilson
-from smol_course.models import artifact, find_model
 
 here = prepare()
 set_seed(seed)
-model_path = find_model(model_name)
-adapter = artifact("organiser_lora", made_by="3/lora", base=model_path)
-tokenizer = AutoTokenizer.from_pretrained(model_path)
+model_path, adapter, tokenizer = organiser(model_name)
 
 # %% [markdown]
 # ## The schema
