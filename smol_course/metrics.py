@@ -1,6 +1,6 @@
 """Event accuracy, field F1, intervals, comparisons, and `record`: the one way a number leaves a notebook.
 
-Nothing here knows about models or files: a metric takes texts and gives numbers.
+`watch` prints what a trainer logs. Nothing here knows about models or files: a metric takes texts and gives numbers.
 """
 
 import json
@@ -9,6 +9,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from string import Formatter
+from typing import Any
 
 FIELDS = ("title", "day", "start", "place", "people")
 TITLE_F1 = 0.5
@@ -418,3 +421,48 @@ def record(
     span = f" ({result['low']:.3g} to {result['high']:.3g})" if has_interval else ""
     size = f", n = {result['n']}" if n is not None else ""
     display({_RESULT: result, "text/plain": f"{name} = {result['value']:.4g}{span}{size}"}, raw=True)
+
+
+# --- Watching a training ------------------------------------------------------------------------------------
+
+
+def watch(trainer: Any, *lines: str) -> None:
+    """Let a trainer of transformers or TRL print one line each time it logs, instead of its dictionary.
+
+    ``lines`` are format strings such as ``"step {step:3d}   loss {loss:.3f}"`` or ``"margin {rewards/margins:6.2f}"``.
+    The first one whose names are all in the log is printed; where there is none, nothing. ``step`` is the global step,
+    every other name a float. A second call takes the place of the first. Raises ValueError for a line that does not
+    fit such numbers.
+    """
+    from transformers import PrinterCallback
+
+    for line in lines:
+        line.format_map(dict.fromkeys(_names(line), 0.0) | {"step": 0})
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(_watcher())
+    trainer.add_callback(_watcher()(lines))
+
+
+@cache
+def _watcher() -> type:
+    """The class of the callback; made once, because transformers is imported only where something is trained."""
+    from transformers import TrainerCallback
+
+    class Watcher(TrainerCallback):
+        def __init__(self, lines: tuple[str, ...]) -> None:
+            self.lines = lines
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+            logs = logs or {}
+            for line in self.lines:
+                if _names(line) <= set(logs):
+                    numbers = {name: float(logs[name]) for name in _names(line)}
+                    print(line.format_map(numbers | {"step": state.global_step}))
+                    return
+
+    return Watcher
+
+
+def _names(line: str) -> set[str]:
+    """The names in a format string, but for ``step``."""
+    return {name for _, name, _, _ in Formatter().parse(line) if name is not None} - {"step"}

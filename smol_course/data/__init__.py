@@ -1,14 +1,18 @@
-"""Where the course's data comes from: the event messages and the questions that ship with the package.
+"""Where the course's data comes from: the event messages, the questions, and what the notebooks' studies measured.
 
 How they were written and labelled stands beside them, in ``CARD.md`` and ``CHOICES.md``.
 """
 
 import json
 import random
+import re
+from contextlib import suppress
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smol_course.errors import CourseError
+from smol_course.settings import repository
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -119,6 +123,30 @@ def tasks(name: str) -> list[dict]:
     if not rows:
         raise CourseError(f"There are no tasks {name!r}: take single or organiser.")
     return rows
+
+
+def study_runs(topic: str) -> dict[str, dict]:
+    """Return what the study of a notebook measured, by the name of the run.
+
+    Each run has ``parameters``, ``defaults`` (the values of the others), ``results`` (by name, each with ``value``,
+    ``low``, ``high``, ``n`` and ``seed``), ``seconds``, ``peak_mb`` and ``failed`` (the message, or None). They are
+    read in the repository, else in the installed package. Raises CourseError for a topic without results.
+    """
+    file = _study_file(topic)
+    if file is None:
+        raise CourseError(f"There are no results of a study of {topic!r}: take the name of a notebook, such as dpo.")
+    runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
+    return {name: run | {"results": {one["name"]: one for one in run["results"]}} for name, run in runs.items()}
+
+
+def _study_file(topic: str) -> Path | None:
+    """Where a study's results are, or None."""
+    if not re.fullmatch(r"\w+", topic):
+        return None
+    files = [Path(__file__).parents[1] / "studies" / f"{topic}.json"]
+    with suppress(CourseError):  # an installed package has no repository around it
+        files = [*sorted(repository().glob(f"[0-9]*_*/studies/{topic}.json")), *files]
+    return next((file for file in files if file.is_file()), None)
 
 
 def conversation(prompt: str, message: str, reply: str) -> dict[str, list[dict[str, str]]]:
