@@ -6,7 +6,6 @@
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -201,35 +200,6 @@ def by_group(right: Sequence[bool], groups: Sequence[str]) -> dict[str, tuple[fl
         found.setdefault(group, []).append(bool(one))
     ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
     return {group: (sum(v) / len(v), *wilson(sum(v), len(v)), len(v)) for group, v in ordered}
-
-
-def field_outcomes(answers: list[str], events: list[str]) -> dict[str, Counter[str]]:
-    """Return what happened to each field, over all messages: a Counter for each name in FIELDS, and one for "event".
-
-    "event" counts "noted" (an event where there is one), "left alone" (none where there is none), "overlooked",
-    "made up" and "unreadable". A field is looked at in events that were noted: "right", "missing" (null where there
-    is something), "invented" (something where there is null) or "wrong" (another value).
-    """
-    found: dict[str, Counter[str]] = {name: Counter() for name in ("event", *FIELDS)}
-    for answer, event in zip(answers, events, strict=True):
-        truth = json.loads(event)
-        try:
-            given = parse_event(answer)
-        except ValueError:
-            found["event"]["unreadable"] += 1
-            continue
-        names = {(False, False): "noted", (True, True): "left alone", (True, False): "overlooked"}
-        found["event"][names.get((given is None, truth is None), "made up")] += 1
-        if given is not None and truth is not None:
-            for field, right in fields_right(given, truth).items():
-                found[field]["right" if right else _fault(given[field], truth[field])] += 1
-    return found
-
-
-def _fault(given: object, wanted: object) -> str:
-    if wanted in (None, []):
-        return "invented"
-    return "missing" if given in (None, []) else "wrong"
 
 
 # --- Comparing ----------------------------------------------------------------------------------------------

@@ -277,3 +277,39 @@ def test_a_shipped_report_agrees_with_where_its_adapter_came_from() -> None:
 def test_the_gate_stops_the_model_that_was_never_tuned() -> None:
     verdicts = {verdict.what: verdict for verdict in gate(suite.read("start"), suite.read("organiser_lora"))}
     assert verdicts["event accuracy"].worse
+
+
+EVENT = {
+    "title": "budget review",
+    "day": "friday",
+    "start": "19:30",
+    "place": "the Luna Room",
+    "people": ["Ana", "Dr Hale"],
+EMPTY = {"title": "dentist", "day": None, "start": None, "place": None, "people": []}
+
+
+def test_field_outcomes_name_what_went_wrong() -> None:
+    wanted = [json.dumps(EVENT), json.dumps(EVENT), "null", "null", json.dumps(EMPTY), json.dumps(EVENT)]
+    answers = [
+        json.dumps(EVENT | {"day": None, "start": "10:00"}),
+        "null",
+        "null",
+        json.dumps(EMPTY),
+        json.dumps(EMPTY | {"place": "Luna", "people": ["Ana"]}),
+        "no idea",
+    ]
+    found = suite.field_outcomes(answers, wanted)
+    assert found["event"] == {"noted": 2, "overlooked": 1, "left alone": 1, "made up": 1, "unreadable": 1}
+    assert found["day"] == {"missing": 1, "right": 1}
+    assert found["start"] == {"wrong": 1, "right": 1}
+    assert found["place"] == {"right": 1, "invented": 1}
+    assert found["people"] == {"right": 1, "invented": 1}
+    assert found["title"] == {"right": 2}
+
+
+def test_field_outcomes_add_up() -> None:
+    wanted = [json.dumps(EVENT), "null", json.dumps(EMPTY)] * 3
+    answers = [json.dumps(EVENT | {"people": "Ana"})] * 4 + ["x"] * 2 + ["null"] * 3
+    found = suite.field_outcomes(answers, wanted)
+    assert sum(found["event"].values()) == len(wanted)
+    assert all(sum(found[field].values()) == found["event"]["noted"] for field in EVENT)

@@ -14,7 +14,6 @@ from smol_course.metrics import (
     confirmation_faults,
     event_right,
     field_f1,
-    field_outcomes,
     mcnemar,
     needed,
     parse_event,
@@ -524,33 +523,6 @@ def test_no_event_cannot_be_confirmed() -> None:
 
 
 # --- Taking a score apart, and comparing --------------------------------------------------------------------
-
-
-def test_field_outcomes_name_what_went_wrong() -> None:
-    wanted = [json.dumps(EVENT), json.dumps(EVENT), "null", "null", json.dumps(EMPTY), json.dumps(EVENT)]
-    answers = [
-        json.dumps(EVENT | {"day": None, "start": "10:00"}),
-        "null",
-        "null",
-        json.dumps(EMPTY),
-        json.dumps(EMPTY | {"place": "Luna", "people": ["Ana"]}),
-        "no idea",
-    ]
-    found = field_outcomes(answers, wanted)
-    assert found["event"] == {"noted": 2, "overlooked": 1, "left alone": 1, "made up": 1, "unreadable": 1}
-    assert found["day"] == {"missing": 1, "right": 1}
-    assert found["start"] == {"wrong": 1, "right": 1}
-    assert found["place"] == {"right": 1, "invented": 1}
-    assert found["people"] == {"right": 1, "invented": 1}
-    assert found["title"] == {"right": 2}
-
-
-def test_field_outcomes_add_up() -> None:
-    wanted = [json.dumps(EVENT), "null", json.dumps(EMPTY)] * 3
-    answers = [json.dumps(EVENT | {"people": "Ana"})] * 4 + ["x"] * 2 + ["null"] * 3
-    found = field_outcomes(answers, wanted)
-    assert sum(found["event"].values()) == len(wanted)
-    assert all(sum(found[field].values()) == found["event"]["noted"] for field in EVENT)
 
 
 def test_groups_have_wilson_intervals_and_keep_their_rows() -> None:
