@@ -285,6 +285,7 @@ EVENT = {
     "start": "19:30",
     "place": "the Luna Room",
     "people": ["Ana", "Dr Hale"],
+}
 EMPTY = {"title": "dentist", "day": None, "start": None, "place": None, "people": []}
 
 
