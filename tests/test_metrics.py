@@ -502,6 +502,18 @@ def test_a_confirmation_may_invent_no_day_or_time(text: str, faults: list[str]) 
     assert confirmation_faults(text, BARE) == faults
 
 
+@pytest.mark.parametrize(
+    ("start", "said"), [("12:30", "12:30 pm"), ("12:00", "12 p.m."), ("00:30", "12:30 am"), ("19:30", "7.30 p.m.")]
+)
+def test_the_clock_knows_the_twelves(start: str, said: str) -> None:
+    """12 p.m. is noon, 12 a.m. is midnight."""
+    event = DINNER.replace("19:30", start)
+    text = "Team dinner with Ana and Bo is on Friday at {}, at the Luna."
+    assert confirmation_faults(text.format(said), event) == []
+    other = said.replace("p", "x").replace("a", "p").replace("x", "a")
+    assert confirmation_faults(text.format(other), event) == ["wrong start"]
+
+
 def test_a_copy_of_the_event_confirms_nothing() -> None:
     assert confirmation_faults(DINNER, DINNER) == ["no sentence"]
 
@@ -569,6 +581,7 @@ def test_mcnemar_of_no_counts() -> None:
 def test_bootstrap_of_a_share_is_near_wilson() -> None:
     values = [1] * 120 + [0] * 80
     assert bootstrap(values) == pytest.approx(wilson(120, 200), abs=0.015)
+    assert bootstrap(values * 10) == pytest.approx(wilson(1200, 2000), abs=0.002), "95 %, and neither 90 nor 99"
     assert bootstrap(values) == bootstrap(values, seed=0), "a seed repeats it"
     assert bootstrap([3.0] * 5) == (3.0, 3.0)
     with pytest.raises(ValueError):

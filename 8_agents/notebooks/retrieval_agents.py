@@ -55,7 +55,8 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 # %% tags=["setup"]
-from smol_course.data import pages, questions, study_runs
+from smol_course.agents.pages import pages, questions
+from smol_course.data import study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import bootstrap, record, wilson
