@@ -1,5 +1,7 @@
 """The same model in other engines: one GGUF file, and scores, tokens and answers that are the same there.
 
+The file is `smol_course.inference.gguf`'s, the classes around the engines are `smol_course.inference.engines`'.
+
 A tiny model of random numbers with the real tokenizer shows errors that a trained one would hide.
 """
 
@@ -18,6 +20,7 @@ from jsonschema import Draft202012Validator
 from smol_course.data import SYSTEM_PROMPT, conversation, events
 from smol_course.errors import CourseError
 from smol_course.inference import front, gguf
+from smol_course.inference.engines import LlamaCpp, OpenVINO, Transformers, check_engines, organiser
 from smol_course.inference.gguf import KINDS, gguf_copy, write_gguf
 from smol_course.metrics import WEEKDAYS
 from smol_course.models import MODEL, artifact, find_model, merged
@@ -334,3 +337,57 @@ def test_openvino_computes_the_same(tiny: Any, tokenizer: Any, asked: list[list[
         found, truth = pipe.generate(Tensor(np.array([ids])), config), log_probs(tiny, ids)
         assert found.tokens[0][0] == truth.argmax().item()
         assert abs(found.scores[0] - truth.max().item()) < 0.05
+
+
+# --- The classes around the engines -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def engines(tiny: Any, tokenizer: Any, asked: list[list[int]], tmp_path_factory: Any) -> dict[str, Any]:
+    """Each engine that is here, with the tiny model and three messages for its inbox."""
+    path = str(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+    write_gguf(tiny, tokenizer, path, "F16")
+    prompts = [conversation(SYSTEM_PROMPT, text, "")["prompt"] for text in events("test")["message"][:3]]
+    found = {"transformers": Transformers(tiny, tokenizer, prompts, new_tokens=4, at_once=2)}
+    if importlib.util.find_spec("xllamacpp"):
+        found["llama.cpp"] = LlamaCpp(path, asked, new_tokens=4, at_once=2, cores=1)
+    if importlib.util.find_spec("openvino_genai"):
+        found["openvino"] = OpenVINO(path, tokenizer, asked, new_tokens=4, cores=1)
+    return found
+
+
+@BUNDLED
+@pytest.mark.parametrize("name", ["transformers", "llama.cpp", "openvino"])
+def test_every_engine_keeps_the_same_promises(
+    engines: dict[str, Any], tiny: Any, tokenizer: Any, asked: list[list[int]], name: str
+) -> None:
+    if name not in engines:
+        pytest.skip(f"no {name} here")
+    engine = engines[name]
+    for ids in asked:
+        top, truth = engine.top(ids), log_probs(tiny, ids)
+        assert max(top, key=top.get) == truth.argmax().item()
+        assert max(abs(value - truth[token].item()) for token, value in top.items()) < 0.1
+    alone = [engine.ask(ids, 4) for ids in asked]
+    assert [text.strip() for text in engine.inbox()] == [text.strip() for text in alone], (
+        "given at once, in their order, they are answered as one at a time"
+    )
+    assert all(0 < len(tokenizer(text)["input_ids"]) for text in alone) and engine.ask(asked[0], 1) != alone[0]
+    assert engine.mb == pytest.approx({"transformers": 4.0}.get(name, 2.0) * tiny.num_parameters() / 1e6, rel=0.3)
+
+
+def test_engines_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("vllm Q8_0", "llama.cpp", "llama.cpp Q9", "transformers Q8_0", "openvino  Q8_0", ""):
+        with pytest.raises(CourseError, match=r"^There is no engine '.*openvino F32 or .*\.$"):
+            check_engines(["transformers float32", name])
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None if package == "xllamacpp" else package)
+    check_engines(["transformers float32", "openvino Q8_0"])
+    with pytest.raises(CourseError, match="llama.cpp Q8_0 needs xllamacpp, from the extra serving"):
+        check_engines(["transformers float32", "llama.cpp Q8_0"])
+
+
+@BUNDLED
+def test_the_organiser_is_its_model_its_adapter_and_its_tokenizer(base: str, capsys: Any) -> None:
+    path, adapter, tokenizer = organiser(MODEL)
+    assert path == base and Path(adapter, "adapter_config.json").is_file() and tokenizer.chat_template
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["Model:", "Artifact"]

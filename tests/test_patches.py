@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import sys
 import types
+import warnings
 
 import pytest
 import torch
@@ -211,3 +212,18 @@ def test_a_module_imported_later_is_patched_then(tmp_path, monkeypatch, no_waiti
 
 def test_a_library_that_is_not_installed_is_no_error():
     assert not patches._patch("smol_library_that_nobody_has")
+
+
+def test_only_the_known_warnings_are_silent(recwarn):
+    from peft import LoraConfig, get_peft_model
+
+    warnings.simplefilter("always")
+    get_peft_model(tiny_model(), LoraConfig(target_modules=["q_proj"]))
+    theirs = [str(warning.message) for warning in recwarn]
+    assert any("is_gradient_checkpointing" in message for message in theirs), "peft is mended: the filter may go"
+    recwarn.clear()
+    patches.silence_known_warnings()
+    get_peft_model(tiny_model(), LoraConfig(target_modules=["q_proj"]))
+    assert [str(warning.message) for warning in recwarn] == []
+    warnings.warn("`something_else` is deprecated", FutureWarning, stacklevel=1)
+    assert len(recwarn) == 1

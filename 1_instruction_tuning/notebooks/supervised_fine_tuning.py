@@ -229,7 +229,7 @@ print("the last scored tokens:", [tokenizer.decode(token) for token in ids[label
 # `loss` is measured on the batches as they come, `dev loss` on held-back messages that are never trained on.
 
 # %%
-log_lines = ("step {step:3d}   loss {loss:.3f}", "step {step:3d}                    dev loss {eval_loss:.3f}")
+log_lines = ("step {step:3d}   loss {loss:.3f}", "step {step:3d}                   dev loss {eval_loss:.3f}")
 
 # %%
 watch(trainer, *log_lines)  # prints each of these lines when the trainer logs its numbers
