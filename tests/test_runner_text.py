@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -11,6 +12,8 @@ from nbformat.v4 import new_notebook
 from smol_course.errors import CourseError
 from smol_course.runner import refresh_text, text
 from smol_course.runner.sources import notebooks
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def result(name: str, value: float, low: float | None = None, high: float | None = None, n: int | None = None) -> dict:
@@ -171,6 +174,21 @@ def test_a_wrong_mark_is_named_and_nothing_is_written(course, mark, reason):
         course.fill(written)
     assert "lesson.md" in str(error.value) and "\n" not in str(error.value)
     assert (course.module / "lesson.md").read_text(encoding="utf-8") == written
+
+
+# --- The course's own pages ---------------------------------------------------------------------------------
+
+PAGES = [page for pattern in ("README.md", "[0-9]*_*/*.md", "docs/**/*.md") for page in ROOT.glob(pattern)]
+
+
+@pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_diff_of_the_page_can_be_read(page):
+    """Lines with marks, and those of a table's mark, are short, and none makes Markdown take prose for HTML."""
+    marked = [line for line in page.read_text(encoding="utf-8").splitlines() if "smol:" in line and line[0] != "|"]
+    assert [line for line in marked if len(line) > 300] == []
+    assert [line for line in marked if re.match(r"[-*>\d. ]*<!--smol:value", line)] == [], (
+        "begin such a line with a word"
+    )
 
 
 # --- Exercises ----------------------------------------------------------------------------------------------
