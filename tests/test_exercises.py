@@ -139,12 +139,23 @@ def prove_wrong(exercise: Exercise, label: str, shown: list[dict[str, Any]]) -> 
 
 def prove_card(exercise: Exercise) -> None:
     """The card is whole: three planted mistakes or a reason, each told apart from the others, and hints."""
-    assert exercise.goal.strip() and 0 < exercise.minutes <= 240
+    assert exercise.title.strip() and exercise.goal.strip() and 0 < exercise.minutes <= 240
     assert exercise.hints and all(exercise.hints)
     assert len(exercise.wrong) >= 3 or exercise.few_wrong, "plant three wrong answers, or say why not"
     pieces = [piece for _, _, piece in exercise.wrong]
     assert all(pieces) and len({label for label, *_ in exercise.wrong}) == len(exercise.wrong)
     assert len(set(pieces)) == len(pieces), "two mistakes that get the same message are one"
+
+
+# How a card says what an exercise takes; a lion's time has no end.
+TIMES = {5: "5 minutes", 20: "20 minutes", 60: "an hour or more", 120: "two hours or more"}
+
+
+def cards(topic: str, root: Path) -> list[str]:
+    """The headings of the exercises' cards in a topic's notebook."""
+    levels = "|".join(exercises.LEVELS.values())
+    text = notebook_of(topic, root).read_text(encoding="utf-8")
+    return re.findall(rf"^# ### ((?:{levels}) .*)$", text, re.MULTILINE)
 
 
 class Hostile:
@@ -404,6 +415,13 @@ def test_planted_mistake_is_named(name: str, label: str, shown: list[dict[str, A
 @pytest.mark.parametrize("name", REAL)
 def test_garbage(name: str, label: str, shown: list[dict[str, Any]], libraries: None) -> None:
     prove_garbage(REAL[name], label, shown)
+
+
+@pytest.mark.parametrize("topic", sorted({exercise.topic for exercise in REAL.values()}))
+def test_the_notebooks_cards_say_what_the_exercises_say(topic: str) -> None:
+    """So the card, `smol progress` and the README's table (`smol:exercises`) give one title and one time."""
+    known = [exercise for exercise in REAL.values() if exercise.topic == topic]
+    assert cards(topic, repository()) == [f"{one.level} {one.title} ({TIMES[one.minutes]})" for one in known]
 
 
 def test_every_check_and_solution_has_its_exercise() -> None:
