@@ -101,9 +101,9 @@ test = test.select(range(test_messages)) if test_messages else test
 print(f"{len(chosen)} messages to train on, {len(test)} to test on")
 
 # %% [markdown]
-# Rows of a batch are filled up to the longest, and the filling costs as much time as words do. So we put messages of
-# like length together, and shuffle the batches. (By the message's length, not the answer's: else the messages without
-# an event, whose answer is short, would all come one after the other.)
+# Rows of a batch are padded to the longest, and the padding costs as much time as words do. So we put messages of like length
+# together, and shuffle the batches. (By the message's length, not the answer's: else the messages without an event, whose answer is
+# short, would all come one after the other.)
 
 # %%
 def in_like_batches(rows):
@@ -169,8 +169,8 @@ for name, score in scores.items():
     record(f"{name}_field_f1", score.field_f1, n=score.n, seed=seed)
 
 # %% [markdown]
-# The examples teach the form: most answers are now readable, and single fields are right (field F1). The whole event
-# hardly ever is. They also make every prompt several times longer, a price to pay at every message. Fine-tuning pays once.
+# The examples teach the form: most answers are now readable, and single fields are right (field F1). The whole event hardly ever
+# is. They also make every prompt several times longer, a price that is paid at every message, while fine-tuning is paid for once.
 #
 # ## The trainer
 #
@@ -221,8 +221,8 @@ print(f"{batch['input_ids'].shape[1]} positions, {(labels != -100).sum()} of the
 print("the last scored tokens:", [tokenizer.decode(token) for token in ids[labels != -100][-2:]])
 
 # %% [markdown]
-# `<|im_end|>` says "I have finished" (the line break behind it belongs to the template). A model that is never taught
-# it does not stop.
+# `<|im_end|>` says "I have finished" (the line break after it belongs to the template). A model that is never taught it does not
+# stop.
 #
 # ## Training, watched
 #
@@ -287,7 +287,7 @@ ax.set(xlabel="event accuracy after training (%), 95 % interval", xlim=(0, 100),
 fig.tight_layout()
 
 # %% [markdown]
-# Look at the width of those intervals before you compare two bars: a handful of messages a register decides little.
+# Look at the width of those intervals before you compare two bars: a handful of messages of each register decides little.
 #
 # **The claim of this notebook**, checked by the notebook itself:
 
@@ -340,8 +340,8 @@ for run, found in numbers.items():
 print("learning_rate_0  ", study["learning_rate_0"]["failed"])
 
 # %% [markdown]
-# One more run of the study shows **over-training**: 40 messages only, and each of them ten times over. The training loss
-# goes on falling, because the model learns these messages by heart. The dev loss turns: that is the place to stop.
+# One more run of the study shows **over-training**: 40 messages only, and each of them ten times over. The training loss goes on
+# falling, because the model learns these messages by heart. The dev loss begins to rise: that is the place to stop.
 
 # %% tags=["study"]
 found = numbers["over_training"]

@@ -26,8 +26,8 @@ if importlib.util.find_spec("smol_course") is None:
     get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
 
 # %% [markdown]
-# Every number worth changing stands in one cell. With `reward = "random"` the grader throws dice: the same code runs, nothing
-# useful is learned, and the claim at the end fails, as it should.
+# Every number worth changing stands in one cell. With `reward = "random"` the grader gives random numbers: the same code runs,
+# nothing useful is learned, and the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
 model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -45,7 +45,7 @@ longest_message = 24  # tokens; a step costs time for every token, the prompt's 
 new_tokens = 48  # the longest answer we wait for; the longest right one is shorter
 test_split = "test"  # "dev" to choose settings by
 test_messages = 40  # 0: all that are short enough
-samples = 1  # of each test message, where answers are drawn by chance
+samples = 1  # of each test message, where answers are sampled
 margin = 0.05  # how much the mean reward on test messages must rise, for the claim to stand
 
 # %% tags=["setup"]
@@ -102,8 +102,8 @@ test = test.select(range(test_messages)) if test_messages else test
 print(f"{len(train)} short messages to train on, {len(test)} to test on")
 
 # %% [markdown]
-# The messages are shared out: some for the start, others for GRPO. From the first part the model sees right answers;
-# from the second it never sees one. There, messages of like length come together, because a batch is as wide as its longest row.
+# The messages are split in two: some are for the start, others for GRPO. From the first part the model sees right answers; from the
+# second it never sees one. There, messages of like length come together, because a batch is as wide as its longest row.
 
 # %%
 first = start_steps * start_batch
@@ -149,9 +149,10 @@ del tutor, base
 # %% [markdown]
 # ## The reward
 #
-# A *verifiable* reward needs no judge and no second model: a program compares the answer with what is known to be right.
-# Ours gives 0.2 for an answer that can be read (JSON or `null`), and 0.8 times the share of right fields; a field that is left out is wrong. Why not
-# 1 for a right event and 0 for all else? Then most groups of answers would hold zeros only. Partial credit gives the answers *spread*.
+# A *verifiable* reward needs no judge and no second model: a program compares the answer with what is known to be right. Ours gives
+# 0.2 for an answer that can be read (JSON or `null`), and 0.8 times the share of right fields; a field that is left out is wrong.
+# Why not 1 for a right event and 0 for all else? Then most groups of answers would contain zeros only. Partial credit gives the
+# answers *spread*.
 
 # %%
 READABLE = 0.2
@@ -183,8 +184,9 @@ for said in (wanted, wanted.replace("12:30", "02:30"), wanted.replace("null", '"
 # %% [markdown]
 # The event of nulls says nothing and gets some credit, for what is rightly empty. Remember that; the 🐕 closes this hole.
 #
-# Now two other graders. One throws dice. The other is the first version of ours. It read the answer with the course's `parse_event`, which kindly
-# takes a missing field for null. So `{"title": "lunch", "day": "friday"}` got credit for a `place` that it never mentioned. It looked harmless.
+# Now two other graders. One gives random numbers. The other is the first version of ours. It read the answer with the course's
+# `parse_event`, which kindly takes a missing field for null. So `{"title": "lunch", "day": "friday"}` got credit for a `place` that
+# it never mentioned. It looked harmless.
 
 # %%
 def bad_reward(text, event):
@@ -198,8 +200,8 @@ score = {"fields": fields_reward, "bad": bad_reward, "random": lambda text, even
 # %% [markdown]
 # ## Before
 #
-# Two ways of asking. *Greedy*: always the likeliest token; that is what a user gets. *Sampled*: by chance, as in training; its mean
-# reward is what GRPO raises. We look at both, on test messages.
+# There are two ways of asking. *Greedy* always takes the likeliest token; that is what a user gets. *Sampled* draws each token at
+# random by its probability, as in training; its mean reward is what GRPO raises. We look at both, on test messages.
 
 # %%
 def asked_twice(model):
@@ -257,7 +259,8 @@ pd.Series(drawn).round(2).value_counts().sort_index().to_frame("answers with thi
 # Each step: take some prompts, write a *group* of answers to each, grade them, compare each with its own group, and make the better
 # ones likelier. What the settings say:
 #
-# - `num_generations` is the size of a group. Smaller groups: their mean is a poor yardstick. Larger: each step costs more.
+# - `num_generations` is the size of a group. The mean of a smaller group is a poorer estimate. With a larger one, each step costs
+#   more.
 # - `gradient_accumulation_steps=2`: all answers of a step are written together, and then trained on in two halves. That gives the
 #   same update and needs half of the memory.
 # - `temperature=1.0`, `top_k=0`: sample from the model's own distribution, uncut. It is the one whose probabilities the loss uses.
@@ -314,7 +317,7 @@ for text, value, mine, theirs in zip(one["said"], one["graded"], by_hand(one["gr
     print(f"{value:6.2f}  {mine:+7.3f}  {theirs:+9.3f}  {text}")
 
 # %% [markdown]
-# And all the others. If we had the formula wrong, this cell would fail.
+# The next cell checks all the other groups. If we had the formula wrong, it would fail.
 
 # %%
 apart = (written.groupby("group")["graded"].transform(by_hand) - written["advantage"]).abs().max()
@@ -336,7 +339,8 @@ print(f"{flat.sum()} of {len(groups)} groups without spread; "
 record("groups_without_spread", flat.mean(), n=len(groups), seed=seed)
 
 # %% [markdown]
-# What is never written cannot be rewarded. For messages that hold no event, `null` would be right. How often did the model try it?
+# What is never written cannot be rewarded. For messages that contain no event, `null` would be right. How often did the model try
+# it?
 
 # %%
 truth = {row["message"]: row["event"] for row in for_grpo}
@@ -409,12 +413,14 @@ for change, old, new, event in graded_pairs[:2] + graded_pairs[-3:]:
 # %% [markdown]
 # ## What to believe
 #
-# Training raised what it was paid for: the mean reward of *sampled* answers. Compare `sampled_readable` before and after, and you see the main source of it: drawn by
-# chance, a half-trained model often writes broken JSON. Its *greedy* answers hardly ever did. So they have less to gain: look at
-# their event accuracy and field F1, here and in the study's table. A higher reward is no promise about every other measure.
+# Training raised what it was paid for: the mean reward of *sampled* answers. Compare `sampled_readable` before and after, and you
+# see the main source of it: when its answers are sampled, a half-trained model often writes broken JSON. Its *greedy* answers
+# hardly ever did. So they have less to gain: look at their event accuracy and field F1, here and in the study's table. A higher
+# reward is no promise about every other measure.
 #
-# One run is one throw. The study of this notebook (`smol study 2/grpo`) repeats it with other seeds: another start, other messages, other
-# samples. And it runs the control, where the rewards are dice: all else the same, and the claim must fail.
+# One run is one random draw. The study of this notebook (`smol study 2/grpo`) repeats it with other seeds: another start, other
+# messages, other samples. And it runs the control, where the rewards are random numbers: all else is the same, and the claim must
+# fail.
 
 # %% tags=["study"]
 study = study_runs("grpo")
@@ -445,8 +451,9 @@ pd.DataFrame({(name, when): [run[pair[place]] for pair in shown.values()]
               for name, run in longer.items() for place, when in enumerate(("before", "after"))}, index=list(shown)).round(3)
 
 # %% [markdown]
-# Nothing in its own curve tells the bad reward from the right one. But saying less pays there: a field that is not written cannot be wrong, and cannot
-# spoil the JSON. Compare the last row.
+# Nothing in its own curve tells the bad reward from the right one. But saying less pays there: a field that is not written cannot
+# be wrong, and cannot break the JSON. In the recorded runs the model that was trained on it leaves out about three of the five
+# fields: see the last row.
 #
 # ## Exercises
 #

@@ -26,13 +26,13 @@ if importlib.util.find_spec("smol_course") is None:
     get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
 
 # %% [markdown]
-# Every number worth changing stands in one cell. With `shuffle = True` half of the labels are turned round: nothing
-# can be learned from them, and the claim below fails, as it should.
+# Every number worth changing stands in one cell. With `shuffle = True` half of the labels are flipped: nothing can be learned from
+# them, and the claim below fails, as it should.
 
 # %% tags=["parameters"]
 model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
 seed = 0
-shuffle = False  # True: half of the labels turned round, the control
+shuffle = False  # True: half of the labels are flipped, the control
 reward_pairs = "all"  # "all": pairs about style and about facts. "style": about style only, where the shorter text wins
 reward_steps = 10
 reward_batch = 6  # pairs
@@ -41,7 +41,7 @@ held_out_events = 8
 kto_steps = 9
 kto_batch = 6  # single answers
 kto_rate = 5e-4
-beta = 0.1  # how dear it is to move away from the start
+beta = 0.1  # how costly it is to move away from the start
 test_events = 8
 samples = 8  # answers drawn for each test event, before, and half as many after; best-of-n chooses among those before
 event_messages = 0  # of how many messages is the event still noted? 0: not asked
@@ -189,9 +189,9 @@ if mine:
 # %% [markdown]
 # ## What thousands of real ratings are worth
 #
-# The package `chitchat-dataset` (Myers et al., 2020) holds conversations of people who chatted with each other in a challenge
-# of a university lab in 2018. Most carry three ratings from 1 to 10: witty, upbeat, interesting. These ratings are human. We
-# count and compare; no one's words are shown.
+# The package `chitchat-dataset` (Myers et al., 2020) contains conversations of people who chatted with each other in a challenge of
+# a university lab in 2018. Most carry three ratings from 1 to 10: witty, upbeat, interesting. These ratings are human. We count and
+# compare; no one's words are shown.
 
 # %%
 raw = json.loads(Path(chitchat_dataset.__file__).with_name("dataset.json").read_text(encoding="utf-8"))
@@ -225,9 +225,9 @@ record("ratings_kept", len(kept), n=len(rated))
 record("ratings_all_5", rated["all 5"].mean(), *wilson(int(rated["all 5"].sum()), len(rated)), n=len(rated))
 
 # %% [markdown]
-# **Agreement.** Each conversation has one set of ratings, and the data do not say which of the two people gave it. So how far
-# two raters agree cannot be known here: a data set must plan for that. Two things can be seen instead. How much do three
-# different questions get the same answer (a *halo*)? And how many tens are there?
+# **Agreement.** Each conversation has one set of ratings, and the data do not say which of the two people gave it. So how far two
+# raters agree cannot be known here: a data set must plan for that. Two things can be seen instead. How often do three different
+# questions get the same answer (a *halo*)? And how many tens are there?
 
 # %%
 same = int((kept[SCALES].nunique(axis=1) == 1).sum())
@@ -349,9 +349,9 @@ def rewards(conversations, batch_size=16):
 
 
 # %% [markdown]
-# Five more kinds of pairs were **never trained on**. A false *title* is a lie of another kind. *Praise* and *parking* put
-# something behind the plain sentence that the rule cannot see. And in the last two, the better text is true and the worse one
-# holds a planted fact, but the true one is rambling or flattering, so it is longer: who only counts words gets them wrong.
+# Five more kinds of pairs were **never trained on**. A false *title* is a lie of another kind. *Praise* and *parking* append
+# something to the plain sentence that the rule cannot see. And in the last two, the better text is true and the worse one contains
+# a planted false fact, but the true one is rambling or flattering, so it is longer: a judge that only counts words gets them wrong.
 
 # %%
 added = {"praise": ", you star.", "parking": ", and parking is free."}
@@ -515,8 +515,8 @@ for event, drawn in zip(asked[:2], after):
         print("   ", "good" if good(text, event) else confirmation_faults(text, event) or "long", "|", text)
 
 # %% [markdown]
-# Event by event, how much larger is the share of good answers? If the interval holds 0, these few events do not show a gain.
-# The faults, of 100 answers, show what has changed.
+# Event by event, how much larger is the share of good answers? In the recorded run the interval lies above 0: a gain is shown. If
+# yours contains 0, these few events do not show one. The faults, of 100 answers, show what has changed.
 
 # %%
 gains = [[np.mean([good(text, event) for text in new]) - np.mean([good(text, event) for text in old])]
@@ -548,10 +548,10 @@ if event_messages:
 # %% [markdown]
 # ## Cheating a reward
 #
-# Training is one way to follow a reward. A simpler one needs no training: draw *n* answers and keep the one with the highest
-# reward (*best of n*). The larger *n*, the harder the reward is pressed. We take the answers drawn **before**, and three
-# rewards. The model above. "The shorter, the better", which was right for every pair of styles. And "the longer, the
-# better", which someone might have learned from the human ratings of conversations above.
+# Training is one way to follow a reward. A simpler one needs no training: draw *n* answers and keep the one with the highest reward
+# (*best of n*). The larger *n*, the harder the reward is optimised. We take the answers drawn **before**, and three rewards: the
+# model above; "the shorter, the better", which was right for every pair of styles; and "the longer, the better", which someone
+# might have learned from the human ratings of conversations above.
 #
 # From a pool of N answers, the one of rank i (from below) is the best of n drawn ones with probability C(i-1, n-1) / C(N, n):
 # no chance is left.
@@ -597,8 +597,8 @@ axes[0].legend()
 fig.tight_layout()
 
 # %% [markdown]
-# The left side must rise: that is what choosing does. Only the right side says whether it was worth it. So look at what the
-# most pressed choice is like:
+# The left side must rise: the highest of more numbers is higher. Only the right side says whether it was worth it. So look at what
+# the choice among the most answers is like:
 
 # %%
 for event, texts, lengths in list(zip(asked, before, length))[:3]:
@@ -608,7 +608,7 @@ for event, texts, lengths in list(zip(asked, before, length))[:3]:
 # %% [markdown]
 # ## What to believe
 #
-# - Our rule, the planted facts and the styles are made. The reward model was tested on events it had not seen, but on the same
+# - Our rule, the planted facts and the styles are synthetic. The reward model was tested on events it had not seen, but on the same
 #   *kinds* of faults, planted by the same code. Of other kinds, only a false title, praise and parking were tried.
 # - The rule cannot see flattery in a short sentence, an invented place or person, or a title half wrong. Nobody has said that people agree with it.
 # - The answers before and after are drawn from a few events. The interval covers those; the study's seeds cover training.

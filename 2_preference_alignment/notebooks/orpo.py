@@ -239,9 +239,9 @@ for style, means in before_means.items():
 
 # %% [markdown]
 # **Stop here and look at the preference accuracy.** Nobody has taught it anything yet. A plain answer repeats the words of the
-# event, which stand in the prompt, and so its tokens are easy to foretell. A measure that is nearly full before training
-# cannot show what training does. So we watch two others: how faultless its own answers are, and the *gap*, by how much a
-# token of plain is likelier than one of the other styles.
+# event, which stand in the prompt, and so its tokens are easy to predict. A measure that is nearly full before training cannot show
+# what training does. So we watch two others: how faultless its own answers are, and the *gap*, by how much a token of plain is
+# likelier than one of the other styles.
 #
 # ## The loss of ORPO, by hand
 #
@@ -294,7 +294,7 @@ for side in ("chosen", "rejected"):
     print(f"{side}: {len(ids)} tokens, {(labels != -100).sum()} of them the answer:", repr(tokenizer.decode(ids[labels != -100])))
 
 # %% [markdown]
-# TRL puts one more `<|im_end|>` behind the line break that ends the turn. It does no harm.
+# TRL appends one more `<|im_end|>` to the line break that ends the turn. It does no harm.
 #
 # First: the probabilities that the model gives to the tokens that really come, and their mean logarithm over the answer.
 
@@ -336,8 +336,8 @@ table
 # They agree. Beware of one name: what the trainer logs as `log_odds_ratio` is the log *sigmoid* of the log odds ratio; the
 # ratio itself is `log_odds_chosen`.
 #
-# How much do the two halves pull? The length of each gradient tells. `odds_weight` multiplies the second. The better a pair is
-# ordered already, the less its odds-ratio term pulls: by the factor 1 / (1 + odds ratio).
+# How much does each half change the model? The length of its gradient tells. `odds_weight` multiplies the second. The better a pair
+# is ordered already, the shorter the gradient of its odds-ratio term: by the factor 1 / (1 + odds ratio).
 
 # %%
 weights = [weight for weight in policy.parameters() if weight.requires_grad]
@@ -360,12 +360,12 @@ for side, mean in answered.items():
         record(f"pair_{name}_{side}", value.item(), n=1, seed=seed)
 for name, value in {"log_ratio": log_ratio, "term": term, "nll": nll}.items():
     record(f"pair_{name}", value.item(), n=1, seed=seed)
-del loss, nll, term, log_ratio, odds, logs, answered, by_hand, logits  # they hold the activations of two passes
+del loss, nll, term, log_ratio, odds, logs, answered, by_hand, logits  # they keep the activations of two passes
 
 # %% [markdown]
 # ## Training, counted and watched
 #
-# The meter sits at the entrance of the model's layers. It counts the real tokens of every batch that enters, whoever sends it.
+# The counter is a hook where the model's layers begin. It counts the real tokens of every batch that enters, whoever sends it.
 
 # %%
 @contextmanager
@@ -480,16 +480,17 @@ for name, score in {"mean": torch.mean, "sum": torch.sum}.items():
     record_share(f"once_preferred_by_{name}", sum(int(score(a) > score(b)) for a, b in zip(once, twice)), len(dev))
 
 # %% [markdown]
-# Every token lowers the sum, so the sum leans to the shorter text, taught or not. The mean has no such habit. To say a sentence again
-# is easy to foretell once the copying has begun, and that *raises* the mean; the step into the copy, where the model
-# wanted to stop, lowers it. Which wins depends on the model. So if length is what you want to teach, look at both numbers. And
-# a preference accuracy by the mean does not say that answers got shorter: the words were counted apart.
+# Every token lowers the sum, so the sum leans to the shorter text, taught or not. The mean has no such bias. A repeated sentence is
+# easy to predict once the copying has begun, and that *raises* the mean; the step into the copy, where the model wanted to stop,
+# lowers it. Which wins depends on the model. So if length is what you want to teach, look at both numbers. And a preference
+# accuracy by the mean does not say that answers got shorter: the words were counted apart.
 
 # %% [markdown]
 # ## What to believe
 #
-# The claim compares with a start that had never seen the task, so any training on good answers should pass it. The honest question is whether ORPO does
-# better than its rivals **with the same tokens**. The study of this notebook (`smol study 2/orpo`) ran them, ORPO on three seeds.
+# The claim compares with a start that had never seen the task, so any training on good answers should pass it. The fair question is
+# whether ORPO does better than its rivals **with the same tokens**. The study of this notebook (`smol study 2/orpo`) ran them, ORPO
+# on three seeds.
 
 # %% tags=["study"]
 study = study_runs("orpo")
@@ -522,10 +523,11 @@ for measure, value in {"gap": gap, "faultless": {run: found["after_faultless"]["
 
 # %% [markdown]
 # Read both lines: a larger gap is what the odds-ratio term is made for; faultless answers are what we wanted. They need not go
-# together. More than half of ORPO's tokens are read in rejected answers, and SFT spends them on more good ones. Where the start already
-# tells the styles apart, as here, that may be a poor bargain: the honest choice is the method with more faultless answers in the
-# table above. And look at the faults that remain: no pair is about wrong facts, as the rejected answers are all true. Each rival ran once, so a small difference is no finding. `odds_weight` and the rates were
-# set once, by a few trials, and not tuned for any of the methods. Not measured here: how people like the answers.
+# together. More than half of ORPO's tokens are read in rejected answers, and SFT spends them on more good ones. Where the start
+# already tells the styles apart, as here, that is a poor bargain: in the recorded runs SFT alone has more faultless answers than
+# ORPO with any seed. And look at the faults that remain: no pair is about wrong facts, as the rejected answers are all true. Each
+# rival ran once, so a small difference is no finding. `odds_weight` and the rates were set once, by a few trials, and not tuned for
+# any of the methods. Not measured here: how people like the answers.
 #
 # ## Exercises
 #

@@ -81,8 +81,8 @@ event_folder = artifact("organiser_lora", made_by="3/lora", base=model_path)
 # %% [markdown]
 # ## The second behaviour
 #
-# The organiser has noted an event. Now it says so, in one sentence. Each row has an event and a sentence, `plain`, that was
-# written for this course. (The rows hold worse sentences too; module 2 uses them.)
+# The organiser has noted an event. Now it says so, in one sentence. Each row has an event and a sentence, `plain`, that was written
+# for this course. (The rows contain worse sentences too; module 2 uses them.)
 
 # %%
 train = confirmations("train").shuffle(seed=seed)
@@ -262,8 +262,8 @@ print("asked to confirm, the event adapter says:", swapped_said[0])
 # %% [markdown]
 # ## Both in one batch
 #
-# A server gets both kinds of question at once. `adapter_names` gives every row of a batch its own adapter, or `__base__` for
-# none. Answers are written on the right, so the filling goes to the left.
+# A server gets both kinds of question at once. `adapter_names` gives every row of a batch its own adapter, or `__base__` for none.
+# Answers are written on the right, so the padding goes to the left.
 
 # %%
 tokenizer.padding_side = "left"
@@ -437,9 +437,9 @@ del plain, short, rounded_once, one
 # %% [markdown]
 # ## Mix two adapters
 #
-# `add_weighted_adapter` makes a new adapter from weighted old ones. `cat` puts the matrices side by side, so that the changes
-# add up exactly; its rank is the sum of the ranks. `linear` adds the A's and the B's themselves and keeps the rank. But
-# (B₁ + B₂) times (A₁ + A₂) also holds products of one adapter's B with the other's A. Look at one layer:
+# `add_weighted_adapter` makes a new adapter from weighted old ones. `cat` puts the matrices side by side, so that the changes add
+# up exactly; its rank is the sum of the ranks. `linear` adds the A's and the B's themselves and keeps the rank. But (B₁ + B₂) times
+# (A₁ + A₂) also contains products of one adapter's B with the other's A. Look at one layer:
 
 # %%
 for how in ("cat", "linear"):
@@ -582,8 +582,8 @@ record("full_on_disk_mb", size)
 print(f"a full model in bfloat16 takes {size:.0f} MB on disk; computed: {full:.0f} MB")
 
 # %% [markdown]
-# The rounded base is refused too, although rounding moved each weight by less than half a percent. So a hash does not say
-# "this will break". It says "nobody measured this".
+# The rounded base is refused too, although rounding moved each weight by less than half a percent. So another hash does not mean
+# "this will break". It means "nobody has measured this".
 #
 # ## What to believe
 #

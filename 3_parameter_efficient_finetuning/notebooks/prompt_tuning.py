@@ -70,9 +70,9 @@ tokenizer = AutoTokenizer.from_pretrained(model_path)
 # %% [markdown]
 # ## The task: confirm an event
 #
-# The organiser has noted an event, and tells its user so in one sentence. The event is given, as JSON; nothing has to be
-# found out. The model must say it, all of it, and stop. We train on sentences written for this course, and test on the events of
-# the test messages, whose names training never shows.
+# The organiser has noted an event, and tells its user so in one sentence. The event is given, as JSON, so the model does not have
+# to work anything out. It must state all of the event, and stop. We train on sentences written for this course, and test on the
+# events of the test messages, whose names training never shows.
 
 # %%
 train = in_like_batches(confirmations("train").shuffle(seed=seed), batch_size, seed, column="event")
@@ -98,7 +98,7 @@ example(train[0])
 #
 # `confirmation_faults` names what is wrong with a sentence. We report two numbers:
 #
-# - *facts said*: the share of what the events hold (title, day, start, place, people) that is said, and said rightly;
+# - *facts said*: the share of what the events contain (title, day, start, place, people) that is said, and said rightly;
 # - *right confirmations*: the share of sentences without any fault, so also without an invented day or time, and one sentence
 #   of at most 25 words.
 #
@@ -311,12 +311,12 @@ assert after >= best + margin, f"the soft prompt did not help: {best:.0%} of the
 print(f"✅ {after - best:+.0%} of the facts, {margin:.0%} asked for")
 
 # %% [markdown]
-# And the rival? Look at `few_shot_facts` and `few_shot_accuracy` above, on the same events.
+# And the few-shot prompt? Compare with `few_shot_facts` and `few_shot_accuracy` above, on the same events.
 #
 # ## Can it be read?
 #
 # For each learned vector we look up the token whose embedding points in the most similar direction (*cosine*: 1 is the same
-# direction, 0 is none in common). Beside it, the same for vectors drawn by chance: among 49,152 tokens, one is always nearest.
+# direction, 0 is none in common). Beside it, the same for random vectors: among 49,152 tokens, one is always nearest.
 
 # %%
 def nearest(vectors):
@@ -356,9 +356,10 @@ if compare:
     table.data.copy_(learned)
 
 # %% [markdown]
-# Compare `untrained_facts`, `nearest_words_facts` and `after_facts`. Training gained the difference between the first and
-# the last. What the nearest tokens keep of that gain is what they explain. Where `same_token` is 1, they are the
-# untrained soft prompt, and the two numbers agree.
+# Compare `untrained_facts`, `nearest_words_facts` and `after_facts`. Training gained the difference between the first and the last.
+# What the nearest tokens keep of that gain is what they explain. In the recorded run `same_token` is 1: every vector is still
+# nearest to the token that it started from. Then the nearest tokens are the untrained soft prompt, the two numbers agree, and the
+# tokens explain nothing of the gain.
 #
 # ## What is saved
 #

@@ -82,9 +82,9 @@ print(len(rows), "questions;", dict(Counter(row["form"] for row in rows)))
 pd.DataFrame(rows[:5])[["kind", "text", "options", "right"]]
 
 # %% [markdown]
-# First, what does somebody get who cannot read? If the right option stood first more often, or were the longest, a
-# model could score without knowing anything. With four options, guessing gets 25 %, which is called *chance*. `low` and
-# `high` are the ends of a 95 % interval: where the true share plausibly lies, given so few questions.
+# First, what is the score of somebody who cannot read? If the right option stood first more often, or were the longest, a model
+# could score without knowing anything. With four options, guessing gets 25 %, which is called *chance*. `low` and `high` are the
+# ends of a 95 % interval: where the true share plausibly lies, given so few questions.
 
 # %%
 def share_right(picks):
@@ -264,7 +264,8 @@ print(f"lm-eval's acc_norm {lm['acc_norm']:.4f}, ours without the space {own_nor
 # ## What else moves the score
 #
 # The same model and the same questions, asked in other forms. *Plain* is the form so far. *Letters*: the options stand in the
-# prompt as A to D, and the letters are scored. *Chat*: the same as a user's message. With *examples*, solved questions stand before.
+# prompt as A to D, and the letters are scored. *Chat*: the same as a user's message. With *examples*, solved questions come before
+# the question.
 
 # %%
 def letters(row):
@@ -326,8 +327,8 @@ pd.DataFrame(given).reindex(list("ABCD")).fillna(0).astype(int)
 # %% [markdown]
 # ## Let it write
 #
-# A *generative* benchmark lets the model write and compares texts. Now something has to find the answer in what it wrote.
-# *Exact match* wants the right option and nothing else. *Prefix match* is content if the text begins with it.
+# A *generative* benchmark lets the model write and compares texts. Now something has to find the answer in what it wrote. *Exact
+# match* wants the right option and nothing else. *Prefix match* only asks that the text begins with it.
 
 # %%
 from lighteval.metrics.metrics_sample import ExactMatches
@@ -419,7 +420,8 @@ quiz_norm = accuracy("quiz_accuracy_per_character", scores_of(start, quiz), quiz
                      [[len(option) for option in r["options"]] for r in quiz])
 
 # %% [markdown]
-# Look at the interval before you speak of this number: with so few questions it is wide. Does it hold 25 %?
+# Look at the interval before you speak of this number: with so few questions it is wide. In the recorded run it contains 25 %, the
+# score of guessing, so nothing is shown here.
 #
 # **The claim of this notebook**, checked by the notebook itself: three ways to compute the accuracy on the everyday questions
 # give one number, and the starting model is better than chance on them.

@@ -185,8 +185,8 @@ runs = [(name, scored, len(list(run))) for (name, scored), run in groupby(zip(na
 pd.DataFrame([(name, count, "scored" if scored else "") for name, scored, count in runs], columns=["token", "times", "loss"])
 
 # %% [markdown]
-# Three things must hold, and cost days where they do not: no image token is scored, no padding is scored, and the answer is
-# scored whole, with its end.
+# Three things must be true, and it can take days to find out that one is not: no image token is scored, no padding is scored, and
+# the answer is scored whole, with its end.
 
 # %%
 on_images = (batch["input_ids"] == trainer.model.config.image_token_id) & (batch["labels"] != -100)
@@ -265,8 +265,8 @@ table = pd.DataFrame({"kind": [shown.kind for shown in others], "before": others
 table.groupby("kind", sort=False).sum()
 
 # %% [markdown]
-# A column that falls says: the adapter answers the new question where it should not. Mixing some of the old questions into the
-# training is the usual remedy.
+# Where a column falls, the adapter answers the new question although an old one was asked. Mixing some of the old questions into
+# the training is the usual remedy.
 #
 # ## What to believe
 #
@@ -294,8 +294,8 @@ ax.legend(fontsize=8)
 fig.tight_layout()
 
 # %% [markdown]
-# One run for each place decides little. Look at both colours: a place that learns and forgets is not better than one that learns
-# less.
+# One run for each place decides little. Compare both colours, what was learned and what was kept: a place that learns and forgets
+# is not better than one that learns less.
 #
 # ## Exercises
 #

@@ -190,9 +190,9 @@ table = model.get_input_embeddings().weight.detach()  # (vocabulary, width)
 print(tuple(tokens.shape), f"lengths: of an image token {tokens.norm(dim=-1).mean():.1f}, of a word {table.norm(dim=-1).mean():.1f}")
 
 # %% [markdown]
-# In the first stage of its training, tower and connector learned to *speak words*: each cell's vector was scored against the word
-# vectors of what the cell shows. So one can ask each cell which word it is nearest to. Left out: the mean of these words, which
-# all of them share.
+# In the first stage of its training, tower and connector learned to make vectors like those of words: each cell's vector was scored
+# against the word vectors of what the cell shows. So one can ask each cell which word it is nearest to. The mean of these words'
+# vectors, which all of them share, is subtracted first.
 
 # %%
 words = all_words()
@@ -231,7 +231,7 @@ for chance, token in zip(chances.values, chances.indices):
     print(f"{chance:5.1%}  {processor.tokenizer.decode(token)!r}")
 
 # %% [markdown]
-# These are the candidates for the first token of the answer. Written on, it says:
+# These are the candidates for the first token of the answer. The whole answer is:
 
 # %%
 ask(model, processor, [item.image], [item.question]), item.answer

@@ -26,8 +26,8 @@ if importlib.util.find_spec("smol_course") is None:
     get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
 
 # %% [markdown]
-# Every number worth changing stands in one cell. With `shuffle_preferences = True` every second pair is turned round: its worse
-# answer is called the better one. Then there is nothing to learn, and the claim at the end fails, as it should.
+# Every number worth changing stands in one cell. With `shuffle_preferences = True` every second pair is flipped: its worse answer
+# is called the better one. Then there is nothing to learn, and the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
 model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -97,9 +97,9 @@ def confirm(some_events, temperature=1.0, adapter="default"):
 # %% [markdown]
 # ## A grade
 #
-# Pairs need a grade. Ours is a rule that module 2 uses: `confirmation_faults` names what a confirmation has wrong, and the grade is the
-# number of faults, with a minus. A false or missing fact counts as much as a second sentence. You may find that unfair; then write
-# another rule. It cannot hear flattery.
+# Pairs need a grade. Ours is a rule that module 2 uses: `confirmation_faults` names what a confirmation has wrong, and the grade is
+# the number of faults, with a minus. A false or missing fact counts as much as a second sentence. You may find that unfair; then
+# write another rule. It does not notice flattery.
 
 # %%
 told = list(confirmations("train").shuffle(seed=seed).select(range(train_events)))
@@ -145,12 +145,12 @@ print(f"organiser_aligned: mean grade {sum(grades) / len(grades):.2f}, faultless
 # %% [markdown]
 # ## Third source: corruption
 #
-# A program spoils a good answer: another day, another hour, a name left out, a sentence too much. Such pairs are cheap and one knows
-# exactly what is wrong. But our model did not write them, and may never make these mistakes.
+# A program corrupts a good answer: another day, another hour, a name left out, a sentence too much. Such pairs are cheap and one
+# knows exactly what is wrong. But our model did not write them, and may never make these mistakes.
 
 # %%
 def corrupt(text, event, rng):
-    """Return the confirmation with one thing spoilt, and what; None if nothing can be."""
+    """Return the confirmation with one thing corrupted, and what; None if nothing can be."""
     facts, ways = json.loads(event), {}
     if facts["day"] and facts["day"].title() in text:
         ways["day"] = text.replace(facts["day"].title(), rng.choice([d for d in WEEKDAYS if d != facts["day"]]).title())
@@ -188,9 +188,9 @@ for new, (old, event) in list(zip(mended, faulty))[:3]:
 # %% [markdown]
 # ## Judges: rules, a rubric, agreement
 #
-# Not every task has rules. A **rubric** is a list of questions with yes or no that a model answers about a text; the grade is how much it
-# leans to yes, summed. **Agreement** needs no judge: let the model answer several times; an answer whose day and time most others share is
-# probably right. Both are tried where the truth is known: the plain confirmation against the spoilt one.
+# Not every task has rules. A **rubric** is a list of questions with yes or no that a model answers about a text; the grade is how
+# much it leans to yes, summed. **Agreement** needs no judge: let the model answer several times; an answer whose day and time most
+# others share is probably right. Both are tried where the truth is known: the plain confirmation against the corrupted one.
 
 # %%
 RUBRIC = ("Does the sentence state the right day?", "Does the sentence state the right time?",
@@ -258,8 +258,8 @@ agreed = pd.Series(votes).unstack(fill_value=0).rename(columns={True: "right", F
 agreed
 
 # %% [markdown]
-# Compare the rows: where all agree, is the day and time right more often? If so, agreement can grade without a rule. Where all agree and
-# are wrong, it is fooled, and it will teach the model to be surer of that.
+# Compare the rows: where all agree, is the day and time right more often? If so, agreement can grade without a rule. Where all
+# agree and are wrong, agreement gives the wrong answer a good grade, and training makes the model surer of it.
 #
 # ## Pairs, margins and ties
 #
@@ -296,7 +296,7 @@ for name, pairs in kept.items():
 #
 # ## Before
 #
-# Held-out events, confirmed once each at temperature 1. *Faultless* is what it says.
+# Held-out events, confirmed once each at temperature 1. *Faultless* is a confirmation without any fault that the rule finds.
 
 # %%
 test = [event for event in events("test")["event"] if event != "null"]
@@ -323,7 +323,7 @@ before.mean().round(2)
 # %%
 pairs = [pair for name in kept for pair in kept[name]] if source == "all" else kept[source]
 rng.shuffle(pairs)
-if shuffle_preferences:  # exactly every second pair is turned round: few coins may well fall to one side
+if shuffle_preferences:  # exactly every second pair is flipped: a few coin tosses may well all fall to one side
     pairs = [(event, *((bad, good) if place % 2 else (good, bad)), gap) for place, (event, good, bad, gap) in enumerate(pairs)]
 rows = [{"prompt": conversation(CONFIRM_PROMPT, event, "")["prompt"], "chosen": [{"role": "assistant", "content": good}],
          "rejected": [{"role": "assistant", "content": bad}]} for event, good, bad, _ in pairs][:steps * batch_size]
@@ -368,7 +368,8 @@ for when, seen in {"before": before, "after": after}.items():
 pd.DataFrame({"before": before.mean(), "after": after.mean()}).round(2)
 
 # %% [markdown]
-# `form` counts faults of length, `facts` false or missing facts. Which of the two fell? That tells what the pairs taught.
+# `form` counts faults of length, `facts` false or missing facts. Which of the two fell tells what the pairs taught: in the recorded
+# run both did.
 
 # %%
 fig, ax = plt.subplots(figsize=(6, 2.6))
@@ -391,8 +392,8 @@ print(f"✅ {gain:+.0%} faultless confirmations, {margin:.0%} asked for")
 # %% [markdown]
 # ## Other sources, other seeds
 #
-# The study (`smol study 6/preference_datasets`) repeats this with other seeds, trains on pairs from corruption and from all sources, and once
-# turns every second pair round: that run must fail.
+# The study (`smol study 6/preference_datasets`) repeats this with other seeds, trains on pairs from corruption and from all
+# sources, and once flips every second pair: that run must fail.
 
 # %% tags=["study"]
 study = study_runs("preference_datasets")

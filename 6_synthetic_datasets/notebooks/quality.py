@@ -26,15 +26,15 @@ if importlib.util.find_spec("smol_course") is None:
     get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
 
 # %% [markdown]
-# Every number worth changing stands in one cell. With `suspect_by = "dice"` labels are suspected by chance, and with `learning_rate = 0`
-# the writer learns nothing. Both make a claim at the end fail, as they should.
+# Every number worth changing stands in one cell. With `suspect_by = "dice"` labels are suspected at random, and with `learning_rate
+# = 0` the writer learns nothing. Both make a claim at the end fail, as they should.
 
 # %% tags=["parameters"]
 model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
 seed = 0
-embedded = 160  # made jottings on the map
+embedded = 160  # synthetic jottings on the map
 labelled = 48  # dev messages whose labels are tested
-wrong_labels = 11  # of these, labels that we spoil
+wrong_labels = 11  # of these, labels that we corrupt
 suspect_by = "loss"  # "dice": the control
 contaminated = 12  # test messages of each kind that are planted
 generations = 2  # trainings in a row, each on what the one before wrote; the first is on the fifty
@@ -88,8 +88,8 @@ encoder = SentenceTransformer(str(get_model_path()), device="cpu")
 # %% [markdown]
 # ## A map of the data
 #
-# Nobody reads ten thousand messages, and a sample shows the usual ones. So let a sentence model put like messages near each other, and
-# read the *groups* and the *loners*. The map squeezes 384 numbers into two, so near on the map is a hint and no more.
+# Nobody reads ten thousand messages, and a sample shows the usual ones. So let a sentence model put like messages near each other,
+# and read the *groups* and the *outliers*. The map squeezes 384 numbers into two, so near on the map is a hint and no more.
 
 # %%
 def embed(texts):
@@ -128,8 +128,8 @@ for group in groups[:3]:
         print("   ", shown[place]["message"][:90])
 
 # %% [markdown]
-# **Loners**: those with the lowest mean cosine to their five nearest. In a good set they are rare subjects. In a bad one, accidents:
-# other languages, pieces of prompts, half sentences.
+# **Outliers**: those with the lowest mean cosine to their five nearest. In a good set they are rare subjects. In a bad one they are
+# accidents: other languages, pieces of prompts, half sentences.
 
 # %%
 near = vectors @ vectors.T
@@ -141,9 +141,9 @@ for place in loneliness.argsort()[::-1][:8]:
 # %% [markdown]
 # ## Wrong labels
 #
-# We spoil some labels of dev messages, which the organiser was not trained on, and look for them. Two ways to suspect a label. **Rules**:
-# `event_faults`, made for short notes, so it will complain about long messages. **Loss**: how unlikely does a model that knows
-# the task find this label? A wrong hour is a token that the organiser did not expect.
+# We corrupt some labels of dev messages, which the organiser was not trained on, and look for them. There are two ways to suspect a
+# label. **Rules**: `event_faults`, made for short notes, so it will complain about long messages. **Loss**: how unlikely does a
+# model that knows the task find this label? A wrong hour is a token that the organiser did not expect.
 
 # %%
 def spoil(event):
@@ -203,7 +203,7 @@ ax.legend()
 fig.tight_layout()
 
 # %% [markdown]
-# Now read the first suspects that we did *not* spoil. Each is either a hard message or a mistake in the course's own labels.
+# Now read the first suspects that we did *not* corrupt. Each is either a hard message or a mistake in the course's own labels.
 
 # %%
 for place in [place for place in losses.argsort()[::-1] if place not in bad][:4]:
@@ -212,9 +212,10 @@ for place in [place for place in losses.argsort()[::-1] if place not in bad][:4]
 # %% [markdown]
 # ## Contamination
 #
-# Test messages get into training data in disguise. We plant test messages in five disguises and see who finds them: the three kinds of
-# `leaks` (copy, skeleton, n-grams), and a cosine of the sentence model above 0.9. The same searches over the training split, which is
-# known to be clean, count false alarms. (No test message is printed: what one has read one cannot unread.)
+# Test messages get into training data in disguise. We plant test messages in five disguises and see who finds them: the three kinds
+# of `leaks` (copy, skeleton, n-grams), and a cosine of the sentence model above 0.9. The same searches over the training split,
+# which is known to be clean, count false alarms. (No test message is printed: what you have read, you cannot forget when you write
+# the next template.)
 
 # %%
 def other_slots(row):
@@ -336,8 +337,8 @@ axes[1].legend(fontsize=8)
 fig.tight_layout()
 
 # %% [markdown]
-# The dashed line is the fifty themselves. Why would variety fall? A manner of writing that one note in fifty has may not be drawn at all, and
-# what was not drawn cannot be learnt. Does it fall here, and does keeping the fifty hold it up?
+# The dashed line is the fifty themselves. Why would variety fall? A manner of writing that one note in fifty has may not be drawn
+# at all, and what was not drawn cannot be learnt. In the recorded study it falls both ways, and less where the fifty are kept.
 #
 # ## The folder and the card
 #

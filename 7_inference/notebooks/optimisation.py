@@ -40,7 +40,7 @@ new_tokens = 48  # the longest answer we wait for; the longest right one is shor
 cache_tokens = 12  # written with and without a cache
 batches = "1,4,16"  # rows of a batch
 batch_tokens = 12  # written for each row
-memory_mb = 1000  # moved to measure the memory; must be more than any cache of the processor holds
+memory_mb = 1000  # moved to measure the memory; must be more than any cache of the processor can store
 guess = "lookup"  # where guessed tokens come from: "lookup" in the prompt, or "early exit" from the model's own middle
 guessed = 6  # tokens guessed at once
 compiled = False  # True: compile the step of one token too (a minute, and it needs a C++ compiler)
@@ -104,7 +104,7 @@ def seconds(work, *given, times=3):
 # %%
 @torch.inference_mode()
 def one_pass(tokens):
-    """Send made-up tokens through the model once."""
+    """Send random tokens through the model once."""
     model(torch.ones(1, tokens, dtype=torch.long), use_cache=False, logits_to_keep=1)
 
 
@@ -153,7 +153,7 @@ def nothing_kept():
 # %%
 @torch.inference_mode()
 def next_scores(ids, cache):
-    """Scores of the next token behind new tokens, (vocabulary,); the cache holds all tokens before them."""
+    """Scores of the next token after new tokens, (vocabulary,); the cache holds all tokens before them."""
     body, first = model.model, cache[0]["k"].shape[1]
     x = body.embed_tokens(torch.tensor(ids))  # (new, width)
     turn = [t[0] for t in body.rotary_emb(x[None], torch.arange(first, first + len(ids))[None])]
@@ -169,7 +169,7 @@ def next_scores(ids, cache):
 # %%
 @torch.inference_mode()
 def without(ids):
-    """Scores behind these tokens, all of them read."""
+    """Scores of the token after these ones, computed by reading all of them again."""
     return model(torch.tensor([ids]), use_cache=False, logits_to_keep=1).logits[0, -1]
 
 
@@ -223,13 +223,14 @@ record("cache_bytes_for_each_token", each, seed=seed)
 print(f"{each:,} bytes for each token; {each * 8192 / 1e6:,.0f} MB for a text of 8,192 tokens")
 
 # %% [markdown]
-# SmolLM2-135M has 9 heads that ask and 3 that are asked (*grouped-query attention*): the cache is a third of what it would be.
+# SmolLM2-135M has 9 query heads and 3 key-value heads (*grouped-query attention*): the cache is a third of what 9 key-value heads
+# would need.
 #
 # ## How fast can it be at all?
 #
-# To write one token, all weights go through the processor. So no more tokens per second are possible than memory delivers
-# copies of the weights. We move more data than any cache holds: copying a block (read and write), and multiplying a matrix by
-# a vector (read only, which is what decoding does).
+# To write one token, all weights go through the processor. So no more tokens per second are possible than memory delivers copies of
+# the weights. We move more data than fits into any cache: copying a block (read and write), and multiplying a matrix by a vector
+# (read only, which is what decoding does).
 
 # %%
 block = torch.ones(memory_mb * 250_000)  # 4 bytes each
@@ -254,16 +255,16 @@ limits = {kind: 1000 * bandwidth / weight_mb(kind) for kind in KINDS}
 pd.DataFrame({"MB for each token": {kind: weight_mb(kind) for kind in KINDS}, "tokens per second at most": limits}).round(0)
 
 # %% [markdown]
-# Shorter numbers, more tokens. (Where the weights fit into a processor's own cache, the limit does not hold: a server
-# processor may have hundreds of megabytes. And the 4-bit files below keep the embedding in 8 bits, so they are somewhat
-# larger than the table says.)
+# The shorter the numbers, the more tokens per second are possible. (Where the weights fit into a processor's own cache, the limit
+# does not apply: a server processor may have hundreds of megabytes. And the 4-bit files below keep the embedding in 8 bits, so they
+# are somewhat larger than the table says.)
 #
 # ## Shorter weights, by hand
 #
-# Eight bits: cut a row into blocks of 32 numbers. The largest of a block shall be 127 steps long: a 127th of it is the
-# block's *scale*. Round all 32 to whole steps, from -127 to 127. A block then costs 32 bytes and a 16-bit scale, so 8.5 bits
-# for a number. To match a GGUF file to the last number, do as its maker does: multiply by the inverse of the scale, and round a
-# half away from zero, where numpy would go to the even neighbour.
+# Eight bits: cut a row into blocks of 32 numbers. The largest number of a block becomes 127 steps: a 127th of it is the block's
+# *scale*. Round all 32 to whole steps, from -127 to 127. A block then costs 32 bytes and a 16-bit scale, so 8.5 bits for a number.
+# To match a GGUF file to the last number, do as its maker does: multiply by the inverse of the scale, and round a half away from
+# zero, where numpy would go to the even neighbour.
 
 # %%
 weight = model.model.layers[15].mlp.gate_proj.weight.detach().numpy()  # (1536, 576)
@@ -281,7 +282,7 @@ def eight_bits(matrix):
 
 # %%
 def stored(matrix, kind):
-    """The matrix as a GGUF file of this kind holds it."""
+    """The matrix as a GGUF file of this kind stores it."""
     kind = gguf.GGMLQuantizationType[kind]
     return gguf.dequantize(gguf.quantize(matrix, kind), kind)
 
@@ -348,7 +349,7 @@ check_engines(names)  # before anything starts: is each of them known, and insta
 #
 # What each engine has to do:
 #
-# 1. *The same model?* Say the first token's log-probabilities for four messages, to compare with transformers in float32.
+# 1. *The same model?* It gives the first token's log-probabilities for four messages, to compare with transformers in float32.
 # 2. *One message at a time*, as a single user meets it: first for one token only (the time until the first sign), then for the
 #    whole answer.
 # 3. *A whole inbox*: a month's messages are there, and nobody watches. Now each may do what it does best: transformers takes
@@ -409,7 +410,8 @@ for name in names:
     assert distance(name) < (3 if "Q4" in name else 0.5), f"{name} is another model: {distance(name):.2f} from float32"
 
 # %% [markdown]
-# The quotient of two engines, with an interval: draw the messages anew, by chance, and see how the quotient moves.
+# The quotient of two engines gets an interval by the bootstrap: draw the messages at random, with replacement, and see how the
+# quotient varies.
 
 # %%
 def rate(run, chosen):

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Serving: the organiser behind an address
+# # Serving: the organiser as a server
 #
 # You start a server that speaks OpenAI's protocol, measure what it does under load, and put a *front* before it: a small
 # program that answers or refuses every request, whatever comes.
@@ -86,9 +86,9 @@ model_path, adapter, tokenizer = organiser(model_name)
 # %% [markdown]
 # ## An engine's own server
 #
-# An *engine* is a program made for running models. llama.cpp is one, and brings a server along. Here it runs inside this
-# process and reads a GGUF file, which holds the organiser's weights in 8 bits with its tokenizer and template. It is the
-# file of the notebook `optimisation`; if that did not run before, it is made now.
+# An *engine* is a program made for running models. llama.cpp is one, and brings a server along. Here it runs inside this process
+# and reads a GGUF file, which contains the organiser's weights in 8 bits with its tokenizer and template. It is the file of the
+# notebook `optimisation`; if that did not run before, it is made now.
 
 # %%
 def start_engine(slots):
@@ -136,8 +136,8 @@ print(well.status_code, well.json())
 # %% [markdown]
 # ## Asked with the ordinary client
 #
-# The client neither knows nor cares what is behind the address. That is the point of a common protocol: change the engine,
-# and no application changes.
+# The client neither knows nor cares which engine answers. That is what a common protocol is for: you can change the engine, and no
+# application changes.
 
 # %%
 def chat(message):
@@ -212,8 +212,8 @@ with_slots = load_table(address, "slots")
 with_slots
 
 # %% [markdown]
-# With few requests, p95 and p99 are little more than the slowest one; the study sends more. The same with **one slot**: one
-# request at a time, the others in line.
+# With few requests, p95 and p99 are little more than the slowest one; the study sends more. The same with **one slot**: one request
+# at a time, the others in a queue.
 
 # %%
 if engine == "llama.cpp" and one_slot:
@@ -225,9 +225,9 @@ if engine == "llama.cpp" and one_slot:
     record("batching_gain", gain, n=requests, seed=seed)
 
 # %% [markdown]
-# **Continuous batching** is what several slots do: at every step, the server writes one token for each request that it works
-# on. One that is done leaves at once, and the next in line takes its place, in the middle of the others' answers. The lesson
-# has a picture, and the 🐕 below counts the steps.
+# **Continuous batching** is what several slots do: at every step, the server writes one token for each request that it works on.
+# One that is done leaves at once, and the next in the queue takes its place, in the middle of the others' answers. The lesson has a
+# picture, and the 🐕 below counts the steps.
 #
 # ## What the engine says to bad requests
 
@@ -254,8 +254,8 @@ pd.DataFrame(table)
 # ## A front
 #
 # [server/front.py](../server/front.py) is a small program that stands before any such engine, written with FastAPI, a Python
-# library for web servers. Its gate is the heart: some requests are worked on, some wait, and the next is refused at once, with
-# status 429 (*too many requests*). A quick "no" is an answer; a line without an end is none.
+# library for web servers. Its main part decides about each request: some are worked on, some wait, and the next is refused at once,
+# with status 429 (*too many requests*). A quick "no" is an answer; an endless queue is none.
 
 # %%
 print(inspect.getsource(front.Gate))
@@ -345,7 +345,7 @@ outcome.pivot_table(index="kind", columns="ended", values="seconds", aggfunc="co
 
 # %% [markdown]
 # 200 is an answer. 400: malformed or too long. 413: oversized. 429: too many wait. *left* is the client's own doing. Any other
-# column would be a fault. The front counted too; its numbers are what a dashboard (Prometheus, Grafana) would read:
+# column would be a fault. The front counts as well; its numbers are what a dashboard (Prometheus, Grafana) would read:
 
 # %%
 def counted():
@@ -379,7 +379,7 @@ record("mixed_wrong", len(wrong), n=mixed, seed=seed)
 
 # %%
 def resident():
-    """Megabytes that this process holds."""
+    """Megabytes that this process occupies."""
     return psutil.Process().memory_info().rss / 1e6
 
 
@@ -448,7 +448,7 @@ print("the front's thread is", "alive" if thread.is_alive() else "gone")
 # ## What to believe: the study
 #
 # `smol study 7/serving` sends more requests, with one slot and with several, also to `transformers serve`; it repeats the mixed
-# load for ten minutes, and once without an engine behind the front, which must fail.
+# load for ten minutes, and once with a front but no engine, which must fail.
 
 # %% tags=["study"]
 study = study_runs("serving")

@@ -131,8 +131,8 @@ print(f"at worst {longest:,} tokens; usually about 40")
 # ## How it works: a mask
 #
 # Before a token is chosen, every token that would leave the schema gets the probability zero. By hand, for the smallest case: one
-# of several fixed texts. A token may come next if a choice begins with what is written and the token behind it. (You write
-# this yourself in the 🐕.)
+# of several fixed texts. A token may come next if a choice begins with what is written and the token after it. (You write this
+# yourself in the 🐕.)
 
 # %%
 pieces = [tokenizer.decode(token) for token in range(len(tokenizer))]
@@ -197,11 +197,11 @@ print("serving:", ", ".join(servers))
 
 # %% [markdown]
 # JSON allows white space between its parts, any amount of it. A model that is unsure can write blanks until the limit. So the
-# layout is fixed too, to the one that the organiser learned: one blank behind each comma and colon. The key `x-guidance` tells
-# this to llguidance, the library inside.
+# layout is fixed too, to the one that the organiser learned: one blank after each comma and colon. The key `x-guidance` tells this
+# to llguidance, the library inside.
 #
-# A server takes a schema as `response_format`. llama.cpp's server then makes the grammar on a way that does not know
-# `x-guidance`. So the schema is turned into a grammar here, by the same library, and the grammar is sent.
+# A server takes a schema as `response_format`. llama.cpp's server then makes the grammar in a way that ignores `x-guidance`. So the
+# schema is turned into a grammar here, by the same library, and the grammar is sent.
 
 # %%
 layout = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
@@ -314,7 +314,7 @@ if without:
     record("invented_events", invented / len(without), *wilson(invented, len(without)), len(without), seed)
 
 # %% [markdown]
-# *Invented events* are those that the organiser made, under the schema, of messages that hold none. A schema without `null`
+# *Invented events* are those that the organiser made, under the schema, of messages that contain none. A schema without `null`
 # leaves it no other way; the study has that, and the fields in another order.
 #
 # ## The price

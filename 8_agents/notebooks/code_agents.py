@@ -265,8 +265,8 @@ pd.DataFrame(local, index=["local executor", "seconds"]).T
 
 # %% [markdown]
 # Read the last three rows. Nothing limits memory. The time limit was one second: compare what the long product took, as Python
-# cannot end a computation inside C and waits for it. And the last one is the worst: the code holds the *tool itself*, with the guard in it, and simply turns it off. What
-# shares a process shares everything.
+# cannot end a computation inside C and waits for it. And the last one is the worst: the code has access to the *tool itself*, with
+# the guard in it, and simply turns it off. What shares a process shares everything.
 #
 # ## A process of its own
 #
@@ -283,8 +283,8 @@ for name, code in snippets.items():
 pd.DataFrame(apart, index=["a process", "seconds"]).T
 
 # %% [markdown]
-# It may import `os` and look at hidden attributes. There is nothing behind them to take, and what `os` would do is refused. A file
-# may be written, in the code's own folder. Outside of it, not:
+# It may import `os` and look at hidden attributes. They lead to nothing worth taking, and what `os` would do is refused. A file may
+# be written, in the code's own folder. Outside of it, not:
 
 # %%
 with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
@@ -299,8 +299,8 @@ with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
 
 # %% [markdown]
 # The second line is without the guard: the test of a guard is that things go wrong without it. The refusals are a hook inside
-# Python, so they hold against mistakes and against plain attempts, not against an attack on Python itself. For code that
-# somebody wrote to break out, the same child goes into a container:
+# Python, so they stop mistakes and simple attempts, but not an attack on Python itself. For code that somebody wrote to break out,
+# the same child goes into a container:
 
 # %%
 command = docker_command("work", Limits()) if shutil.which("docker") else ["(no Docker here)"]

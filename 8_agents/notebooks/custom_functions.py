@@ -90,7 +90,7 @@ except Refused as refusal:
     print("refused:", refusal)
 
 # %% [markdown]
-# The same in SQL, behind the program's back:
+# The same in SQL, without going through the program:
 
 # %%
 with sqlite3.connect(week) as database:
@@ -204,11 +204,11 @@ for turn in made[0]["messages"]:
     print(f"{turn['role']:>9}: {turn['content']}")
 
 # %% [markdown]
-# The prompt names the tools in one line. smolagents' own prompt has several pages; a model of this size would drown in it, and
-# each page would be paid for in every training step.
+# The prompt names the tools in one line. smolagents' own prompt has several pages; a model of this size cannot make use of so much
+# text, and each page would be paid for in every training step.
 #
-# **What is graded?** Only what the model itself writes. The chat template puts marks around the assistant's turns, and the
-# trainer takes the loss there. Graded tokens are in brackets:
+# **What is scored?** Only what the model itself writes. The chat template puts marks around the assistant's turns, and the trainer
+# takes the loss there. Scored tokens are in brackets:
 
 # %%
 marked = tokenizer.apply_chat_template(made[0]["messages"], chat_template=TEMPLATE, return_dict=True,
@@ -226,9 +226,9 @@ print(kinds.to_dict(), f"\n{len(made)} traces of {min(lengths)} to {max(lengths)
 # %% [markdown]
 # ## Before
 #
-# The test: tasks that need one call and an answer, each on a week of its own. A task is *done* if the calendar is then as it
-# should be and the answer holds the words that it must hold. Doing nothing does none of them. All agents run at once, so that
-# the model answers them in batches.
+# The test: tasks that need one call and an answer, each on a week of its own. A task is *done* if the calendar is then as it should
+# be and the answer contains the words that it must contain. An agent that does nothing gets none of them done. All agents run at
+# once, so that the model answers them in batches.
 
 # %%
 test = tasks("single")[::every]

@@ -121,9 +121,9 @@ print(*calendar.events(), sep="\n")
 # %% [markdown]
 # ## Fifty tasks
 #
-# Each has a week, a message, the week that should come of it, and words that the answer must hold. They were written one by
-# one. Neither the names nor the sentences are those of the training traces, and some need steps in an order that training shows
-# for other things.
+# Each has a week, a message, the week that should come of it, and words that the answer must contain. They were written one by one.
+# Neither the names nor the sentences are those of the training traces, and some need steps in an order that training shows for
+# other things.
 
 # %%
 test = tasks("organiser")[::every]
@@ -253,14 +253,14 @@ with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
 pd.DataFrame(table, columns=["attack", "with the guard", "without"])
 
 # %% [markdown]
-# None of these guards asks the model to be good. They hold whatever it writes. What they cannot do is know what you wanted:
+# None of these guards asks the model to be good. They work whatever it writes. What they cannot do is know what you wanted:
 # cancelling the wrong event is a permitted call.
 #
 # ## A page to try it
 #
-# The same agent behind a page in your browser. Here we only start it, ask it as a browser would, and close it. To use it: `uv
-# run python -m smol_course.agents.page`, then open the address that it prints. It listens on this machine only, and loads
-# nothing from elsewhere.
+# The same agent has a page in your browser. Here we only start it, ask it as a browser would, and close it. To use it: `uv run
+# python -m smol_course.agents.page`, then open the address that it prints. It listens on this machine only, and loads nothing from
+# elsewhere.
 
 # %%
 if with_page:
