@@ -75,7 +75,7 @@ def _modules(page: Path) -> str:
             re.search(r"^# +(.+)$", readme.read_text(encoding="utf-8"), re.MULTILINE) if readme.is_file() else None
         )
         title = heading[1].strip() if heading else module.name.replace("_", " ")
-        every = notebooks([module.name[0]]) if any((module / "notebooks").glob("*.py")) else []
+        every = notebooks([module.name.partition("_")[0]]) if any((module / "notebooks").glob("*.py")) else []
         costs = [_metadata(notebook) for notebook in every]
         numbers = (NOT_YET, "")
         if costs and all(costs):
