@@ -149,6 +149,12 @@ def test_a_report_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.json"], "no draft is left"
 
 
+def test_a_report_that_cannot_be_saved_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "in_the_way").touch()
+    with pytest.raises(CourseError, match=r"mine\.json cannot be written \(.+\): mend that and try again\.$"):
+        Report("mine").save(tmp_path / "in_the_way" / "mine.json")
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"nme": 1}', "{"])
 def test_a_broken_report_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "broken.json").write_text(content)

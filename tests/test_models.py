@@ -317,6 +317,7 @@ def test_the_tokenizer_and_settings_are_the_hub_models(real: tuple[Any, Any, Pat
     assert not hasattr(model.config, "quantization_config")
 
 
+@pytest.mark.slow
 @BUNDLED
 def test_a_batch_answers_as_one_at_a_time(real: tuple[Any, Any, Path], capsys: Any) -> None:
     model, tokenizer, _ = real

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from smol_course.data import SYSTEM_PROMPT, choices, events
 from smol_course.errors import CourseError
-from smol_course.files import write_json
+from smol_course.files import write_json, writing
 from smol_course.hardware import describe_short
 from smol_course.metrics import (
     FIELDS,
@@ -71,8 +71,9 @@ class Report:
     made: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
-        """Write the report as JSON, in one step."""
-        write_json(Path(path), asdict(self), indent=0)
+        """Write the report as JSON, in one step. Raises CourseError where that is not possible."""
+        with writing(str(path)):
+            write_json(Path(path), asdict(self), indent=0)
 
 
 def read(name: str | Path) -> Report:
