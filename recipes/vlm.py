@@ -9,8 +9,8 @@ against the embeddings of the words that describe the cell. Without it, an answe
 thirty layers that have never seen a picture, and hardly moves it. Stage 2 teaches answering: LoRA on the language
 model, tower and connector go on. The loss is on answers only.
 
-The folder holds the run. Called again after a kill, it goes on from the last look to the same curve, since a batch is
-a function of (seed, stage, step) and nothing else is drawn by chance. What it cannot promise: the same curve on
+The folder is the run. Called again after a kill, it goes on from the last look to the same curve, since a batch is
+a function of (seed, stage, step) and nothing else is drawn at random. What it cannot promise: the same curve on
 another processor, or with another number of threads, whose sums round differently. The checkpoint comes to
 ``checkpoint/``, and a copy to the learner's artifacts; `recipes/ship.py` calls this file.
 

@@ -170,7 +170,7 @@ def main() -> None:
     """Run the command line. The exit status is 1 for a failing notebook or check, 2 for a mistake in the
     request."""
     for stream in (sys.stdout, sys.stderr):
-        # A Windows console may lack a sign that a text holds; a question mark is better than a traceback.
+        # A Windows console may lack a character of the text; a question mark is better than a traceback.
         stream.reconfigure(errors="replace")
     try:
         app()

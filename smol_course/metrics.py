@@ -341,7 +341,7 @@ def confirmation_faults(text: str, event: str) -> list[str]:
     said = _words(text)
     faults = [] if _title_said(said, wanted["title"]) else ["no title"]
     faults += _compared("day", {word for word in said if word in WEEKDAYS}, wanted["day"])
-    # The title and the place may hold numbers of their own ("studio 2"): they are no times.
+    # The title and the place may contain numbers of their own ("studio 2"): they are no times.
     rest = _without(text, [wanted["place"], wanted["title"]])
     faults += _compared("start", _times(rest), wanted["start"])
     if wanted["place"] and f" {_place(wanted['place'])} " not in f" {_place(text)} ":
@@ -384,7 +384,7 @@ def _form_faults(text: str) -> list[str]:
     faults = [] if len(text.split()) <= LONGEST_CONFIRMATION else ["too long"]
     # The event's own JSON, copied, states every fact and is no sentence.
     faults += ["no sentence"] if "{" in text else []
-    # An end of sentence with something behind it; "7.30 p.m. at" and "St. Ann" go on in the same sentence.
+    # An end of sentence with something after it; "7.30 p.m. at" and "St. Ann" go on in the same sentence.
     sentences = re.split(r"(?<=\w{3}[.!?])\s+(?=[A-Z])", text.strip())
     return faults + (["more than one sentence"] if len(sentences) > 1 else [])
 
@@ -399,7 +399,7 @@ def record(
 ) -> None:
     """Record a number under a name: shown in the notebook, collected by ``smol run`` and quoted by every table.
 
-    ``low`` and ``high`` are the ends of its 95 % interval, ``n`` the number of examples behind it. A pair
+    ``low`` and ``high`` are the ends of its 95 % interval, ``n`` the number of examples that it rests on. A pair
     ``before_X`` and ``after_X`` becomes one row of the before/after table. Raises ValueError for a value that is
     not a finite number, or a name that is not made of letters, digits and underscores.
     """

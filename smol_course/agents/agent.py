@@ -310,7 +310,7 @@ def run_tasks(
     """Let an agent do each task on a calendar of its own, all together, and return how each ended.
 
     A task has ``id``, ``kind``, ``message``, ``before`` and ``after`` (lists of events) and ``says`` (words that the
-    answer must hold; "|" stands between alternatives). ``guard`` and ``executor`` make a new one for each run.
+    answer must contain; "|" stands between alternatives). ``guard`` and ``executor`` make a new one for each run.
     """
     together = Together(ask)
 

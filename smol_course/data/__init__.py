@@ -82,7 +82,9 @@ def made_jottings() -> "Dataset":
     try:
         return Dataset.from_list(_lines("jottings_made"))
     except FileNotFoundError as error:
-        raise CourseError("The made jottings are not there: `uv run python -m recipes.jottings` makes them.") from error
+        raise CourseError(
+            "The synthetic jottings are not there: `uv run python -m recipes.jottings` makes them."
+        ) from error
 
 
 def confirmations(split: str) -> "Dataset":
@@ -105,7 +107,7 @@ def choices(name: str = "everyday", split: str = "test") -> "Dataset":
     """Return questions with four options each: "everyday" ones, or the course's own "quiz" questions.
 
     Columns: ``id``, ``kind`` (the topic), ``form`` ("cloze": the right option completes the text; "question"),
-    ``text``, ``options`` (four texts) and ``right`` (the index of the right one). The split "shots" holds an example
+    ``text``, ``options`` (four texts) and ``right`` (the index of the right one). The split "shots" contains an example
     of each kind of everyday question, to show in a prompt. Raises CourseError for another name or split.
     """
     from datasets import Dataset
@@ -122,7 +124,7 @@ def tasks(name: str) -> list[dict]:
     """Return the agent's test tasks: "single" ones, which need one call, or the "organiser" ones.
 
     Each has ``id``, ``kind``, ``message``, ``before`` and ``after`` (the week's events, as dictionaries with title,
-    day, start, place and people) and ``says``, a list of words that the answer must hold, in which "|" stands between
+    day, start, place and people) and ``says``, the words that the answer must contain, in which "|" stands between
     alternatives. Raises CourseError for another name.
     """
     rows = [row for row in _lines("tasks") if row["set"] == name]
@@ -135,7 +137,7 @@ def questions() -> list[dict]:
     """Return the questions on two collections of pages, the course's lessons and Python's help.
 
     Each has ``id``, ``corpus`` ("lessons" or "help"), ``question``, ``source`` (the page's address as `pages` gives it)
-    and ``evidence``, words that stand there and hold the answer. Where no page answers it, both are None.
+    and ``evidence``, words that stand there and contain the answer. Where no page answers it, both are None.
     """
     return _lines("questions")
 
@@ -194,7 +196,7 @@ def in_like_batches(rows: "Dataset", batch_size: int, seed: int, column: str = "
 
 
 def card_table() -> str:
-    """Return the Markdown table of the data card: what each split holds, counted from the files."""
+    """Return the Markdown table of the data card: what each split contains, counted from the files."""
     counts = [Counter(fact for row in _rows(split) for fact in _facts(row)) for split in SPLITS]
     registers = sorted(fact for fact in set().union(*counts) if fact.startswith("`"))
     lines = [f"| | {' | '.join(SPLITS)} |", "|---|" + "---:|" * len(SPLITS)]

@@ -1,7 +1,7 @@
 """Asking the person at the keyboard: which of two texts is better, or thumbs up or down for one.
 
 Labels are kept in the learner's folder (in a ``smol run``: in the run's, where nobody labels), one JSON file for each
-name, written in one step after each label. A label holds the item's id and a hash of its texts, so that it never
+name, written in one step after each label. A label contains the item's id and a hash of its texts, so that it never
 speaks about a text that has changed. What it cannot know: whether the person read what was shown, or who it was.
 """
 

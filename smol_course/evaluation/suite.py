@@ -1,6 +1,6 @@
 """The evaluation suite: how good an organiser is, on the same questions each time, and whether it got worse.
 
-A *report* holds what a model answered: to messages, to everyday questions, and how well it foretells pages of Python's
+A *report* has what a model answered: to messages, to everyday questions, and how well it predicts pages of Python's
 help. Scores, intervals and comparisons are computed from that, so a report stays good when a metric changes. Each
 question carries a hash of its text: two reports are compared on the questions that are the same in both.
 
@@ -153,7 +153,7 @@ def option_scores(
         for prompt, group in zip(prompts, options, strict=True)
         for option in group
     ]
-    # The last token is foretold and never read, so options of one token share a row of the batch.
+    # The last token is predicted and never read, so options of one token share a row of the batch.
     inputs: dict[tuple[int, ...], list[int]] = {}
     for row, (prompt_ids, option_ids) in enumerate(rows):
         inputs.setdefault((*prompt_ids, *option_ids[:-1]), []).append(row)
@@ -165,7 +165,7 @@ def option_scores(
             batch = order[start : start + batch_size]
             # Padded on the right: no token sees what comes after it.
             ids = torch.tensor([[*one, *[0] * (len(batch[0]) - len(one))] for one in batch], device=model.device)
-            # What stands before the first option is read, and nobody asks what it foretells.
+            # What stands before the first option is read, and nobody asks what it predicts.
             skipped = min(len(rows[row][0]) - 1 for one in batch for row in inputs[one])
             with torch.inference_mode():  # logits: (rows, longest - skipped, vocabulary)
                 logits = model(input_ids=ids, use_cache=False, logits_to_keep=ids.shape[1] - skipped).logits

@@ -28,7 +28,7 @@ _MARKDOWN_IMAGE = re.compile(r"!\[([^\]]*)\]\(\s*([^)\s]+)[^)]*\)")
 def write_report(folder: Path, title: str, chosen: list[Notebook], state: dict[str, Any]) -> Path:
     """Write ``report.html`` into the run folder and return its path.
 
-    ``state`` is the run's state: its ``notebooks`` hold each executed notebook's file name, costs and
+    ``state`` is the run's state: its ``notebooks`` contain each executed notebook's file name, costs and
     results.
     """
     entries = state["notebooks"]
@@ -97,7 +97,7 @@ def _from_root(found: re.Match[str], notebook: Notebook) -> str:
 
 
 def _without_external(body: str) -> str:
-    """Drop the tags that would load something, wherever they came from (an output may hold any HTML)."""
+    """Drop the tags that would load something, wherever they came from (an output may contain any HTML)."""
     body = re.sub(r"<(script|iframe|object)\b[^>]*\bsrc\s*=.*?</\1\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
     body = re.sub(r"<link\b[^>]*>", "", body, flags=re.IGNORECASE)
     return re.sub(

@@ -1,6 +1,6 @@
 """``smol run``: execute notebooks into a run folder, resume after an interruption, and report.
 
-A run folder, ``runs/<time>-<targets>/``, holds the executed notebooks, what the notebooks save,
+A run folder, ``runs/<time>-<targets>/``, contains the executed notebooks, what the notebooks save,
 ``state.json`` (what was asked for and what is done) and ``report.html``. It never touches a learner's
 notebook.
 """

@@ -175,7 +175,7 @@ def study_sha256(notebook: Notebook) -> str:
     """Return the hash of what the study runs: those code cells, and the files loaded but for the study's
     results.
 
-    The parameters' cell is left out: each run's record holds the values that it had.
+    The parameters' cell is left out: each run's record has the values that it had.
     """
     node = study_node(notebook)
     loads = node.metadata.get("smol", {}).get("loads", [])
@@ -243,7 +243,7 @@ def edited(notebook: Notebook) -> bool:
 def parameters(node: NotebookNode, name: str) -> dict[str, Any]:
     """Return the names and default values of the cell tagged ``parameters``; ``name`` is for the message.
 
-    Raises CourseError if the cell holds anything but simple assignments of literals.
+    Raises CourseError if the cell contains anything but simple assignments of literals.
     """
     found: dict[str, Any] = {}
     for cell in node.cells:

@@ -1,4 +1,4 @@
-"""Making messages for the organiser: templates learnt from seeds, checks that an event follows, doubles and leaks.
+"""Making messages for the organiser: templates learnt from seeds, checks that an event follows, duplicates and leaks.
 
 A *record* is a dictionary: ``id``, ``origin`` (how it came to be), ``message``, ``event`` (its JSON text) and whatever
 else its maker notes. The checks are strict on purpose: what they cannot be sure of is a fault. They cannot see whether
@@ -352,7 +352,7 @@ def self_prompt(shown: Sequence[dict[str, str]], persona: str) -> list[dict[str,
 
 
 def read_self(answer: str) -> tuple[str, str] | None:
-    """Return (message, event) from an answer to `self_prompt`, or None where it holds no event of the schema."""
+    """Return (message, event) from an answer to `self_prompt`, or None where it contains no event of the schema."""
     message, _, rest = answer.strip().partition("\n")
     try:
         event = parse_event(rest)
@@ -362,7 +362,7 @@ def read_self(answer: str) -> tuple[str, str] | None:
     return (message.strip(), text) if message.strip() and sound_event(text) else None
 
 
-# --- Doubles, variety and leaks -----------------------------------------------------------------------------
+# --- Duplicates, variety and leaks --------------------------------------------------------------------------
 
 
 def grams(message: str, size: int = 4) -> set[str]:
@@ -388,7 +388,7 @@ def similarity(left: Sequence[str], right: Sequence[str]) -> "numpy.ndarray":
 def unlike(messages: Sequence[str], threshold: float = 0.8) -> list[int]:
     """Return the places of messages to keep: each has a similarity below the threshold to every one kept before it.
 
-    Case, punctuation and spaces do not count, so exact doubles go in any case.
+    Case, punctuation and spaces do not count, so exact duplicates go in any case.
     """
     if not messages:
         return []
@@ -470,7 +470,7 @@ def _bare(message: str) -> str:
 class Store:
     """Records in a JSON Lines file that is written in one step after every batch, so that work can be resumed.
 
-    Raises CourseError for a file that holds something else; it is left as it is.
+    Raises CourseError for a file that contains something else; it is left as it is.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -482,7 +482,7 @@ class Store:
                 self.records = [json.loads(line) for line in lines if line]
                 self._ids = {record["id"] for record in self.records}
             except (ValueError, TypeError, KeyError) as error:
-                raise CourseError(f"{self.path.name} holds no records that can be read: move it away.") from error
+                raise CourseError(f"{self.path.name} contains no records that can be read: move it away.") from error
         else:
             self._ids = set()
 

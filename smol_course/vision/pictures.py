@@ -301,7 +301,7 @@ def _calendar(page: _Page, kind: str) -> tuple[dict[str, str], str]:
 
 
 def _slots(rng: random.Random, count: int) -> list[bool]:
-    """A day with so many events, at times drawn by chance."""
+    """A day with so many events, at times drawn at random."""
     slots = [number < count for number in range(len(PARTS))]
     rng.shuffle(slots)
     return slots
@@ -447,7 +447,7 @@ _FAMILIES = {"calendar": _calendar, "chart": _chart, "scene": _scene, "digit": _
 
 
 def example(split: str, seed: int, number: int, kinds: Sequence[str] = LEARNT) -> Example:
-    """Return the example of that number: the kinds take turns, everything else is drawn by chance."""
+    """Return the example of that number: the kinds take turns, everything else is drawn at random."""
     kind = kinds[number % len(kinds)]
     page = _Page(split, random.Random(f"{split} {seed} {number} {kind}"))
     names, answer = _FAMILIES[kind.split("_")[0]](page, kind)
