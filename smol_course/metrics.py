@@ -34,10 +34,10 @@ def parse_event(text: str) -> dict | None:
     if start < 0:
         raise ValueError("no JSON in the answer")
     try:
-        found, _ = json.JSONDecoder().raw_decode(bare[start:])
+        value, _ = json.JSONDecoder().raw_decode(bare[start:])
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError("the JSON in the answer is broken") from error
-    event = {field: found.get(field) for field in FIELDS}
+    event = {field: value.get(field) for field in FIELDS}
     event["people"] = [] if event["people"] is None else event["people"]
     return event
 
@@ -193,10 +193,10 @@ def by_group(right: Sequence[bool], groups: Sequence[str]) -> dict[str, tuple[fl
 
     Raises ValueError if the lists differ in length.
     """
-    found: dict[str, list[bool]] = {}
-    for one, group in zip(right, groups, strict=True):
-        found.setdefault(group, []).append(bool(one))
-    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+    members: dict[str, list[bool]] = {}
+    for is_right, group in zip(right, groups, strict=True):
+        members.setdefault(group, []).append(bool(is_right))
+    ordered = sorted(members.items(), key=lambda item: (-len(item[1]), item[0]))
     return {group: (sum(v) / len(v), *wilson(sum(v), len(v)), len(v)) for group, v in ordered}
 
 
@@ -207,20 +207,20 @@ def field_outcomes(answers: list[str], events: list[str]) -> dict[str, Counter[s
     "made up" and "unreadable". A field is looked at in events that were noted: "right", "missing" (null where there
     is something), "invented" (something where there is null) or "wrong" (another value).
     """
-    found: dict[str, Counter[str]] = {name: Counter() for name in ("event", *FIELDS)}
+    outcomes: dict[str, Counter[str]] = {name: Counter() for name in ("event", *FIELDS)}
     for answer, event in zip(answers, events, strict=True):
         truth = json.loads(event)
         try:
             given = parse_event(answer)
         except ValueError:
-            found["event"]["unreadable"] += 1
+            outcomes["event"]["unreadable"] += 1
             continue
         names = {(False, False): "noted", (True, True): "left alone", (True, False): "overlooked"}
-        found["event"][names.get((given is None, truth is None), "made up")] += 1
+        outcomes["event"][names.get((given is None, truth is None), "made up")] += 1
         if given is not None and truth is not None:
             for field, right in fields_right(given, truth).items():
-                found[field]["right" if right else _fault(given[field], truth[field])] += 1
-    return found
+                outcomes[field]["right" if right else _fault(given[field], truth[field])] += 1
+    return outcomes
 
 
 def _fault(given: object, wanted: object) -> str:
@@ -371,13 +371,13 @@ def _without(text: str, phrases: list[str | None]) -> str:
 
 def _times(text: str) -> set[str]:
     """The times of day in a text, as 24-hour HH:MM; a bare number is none."""
-    found = {"12:00"} if re.search(r"\b(noon|midday)\b", text, re.IGNORECASE) else set()
+    times = {"12:00"} if re.search(r"\b(noon|midday)\b", text, re.IGNORECASE) else set()
     for hour, minute, half in _CLOCK.findall(text):
         if not minute and not half:
             continue
         hours = int(hour) % 12 + 12 * (half.lower() == "p") if half else int(hour)
-        found.add(f"{hours:02d}:{minute or '00'}")
-    return found
+        times.add(f"{hours:02d}:{minute or '00'}")
+    return times
 
 
 def _form_faults(text: str) -> list[str]:

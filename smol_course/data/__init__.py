@@ -114,7 +114,7 @@ def choices(name: str = "everyday", split: str = "test") -> "Dataset":
 
     known = {"everyday": ("test", "shots"), "quiz": ("test",)}
     if split not in known.get(name, ()):
-        names = ", ".join(f"{one} ({' or '.join(splits)})" for one, splits in known.items())
+        names = ", ".join(f"{known_name} ({' or '.join(splits)})" for known_name, splits in known.items())
         raise CourseError(f"There are no choices {name!r} with the split {split!r}; there are: {names}.")
     rows = [row for row in _lines(name) if row["split"] == split]
     return Dataset.from_list([{key: row[key] for key in row if key != "split"} for row in rows])
@@ -157,11 +157,11 @@ def pages(corpus: str, longest: int = 4000) -> list[dict]:
         ]
     if corpus != "lessons":
         raise CourseError(f"There are no pages {corpus!r}: take lessons or help.")
-    found = []
+    found_pages = []
     for path in sorted(repository().glob("[1-47]_*/*.md")):
         if path.name not in ("README.md", "going_further.md"):
-            found += _sections(path.name, path.read_text(encoding="utf-8"))
-    return found
+            found_pages += _sections(path.name, path.read_text(encoding="utf-8"))
+    return found_pages
 
 
 def _sections(name: str, text: str) -> list[dict]:
@@ -169,12 +169,12 @@ def _sections(name: str, text: str) -> list[dict]:
     text = re.sub(r"<!--smol:.*?<!--/smol-->", "…", text, flags=re.DOTALL)
     text = re.sub(r"^(```|~~~).*?^\1\n", "", text, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    found = []
+    sections = []
     for part in re.split(r"^#+ ", text, flags=re.MULTILINE)[1:]:
         title, _, body = part.partition("\n")
         if title not in ("Quiz", "Papers", "Now run it") and body.strip():
-            found.append({"source": f"{name}#{title}", "text": f"{title}\n{body.strip()}"})
-    return found
+            sections.append({"source": f"{name}#{title}", "text": f"{title}\n{body.strip()}"})
+    return sections
 
 
 def conversation(prompt: str, message: str, reply: str) -> dict[str, list[dict[str, str]]]:

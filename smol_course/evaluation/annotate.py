@@ -43,7 +43,7 @@ class Annotator:
             raise CourseError(f"There is no kind {kind!r} of labels: take pair or thumb.")
         self.kind, self.items = kind, [_sound(item, kind) for item in items]
         ids = [item["id"] for item in self.items]
-        twice = next((one for one in ids if ids.count(one) > 1), None)
+        twice = next((name for name in ids if ids.count(name) > 1), None)
         if twice is not None:
             raise CourseError(f"Two items have the id {twice!r}: give each its own, or their labels get mixed up.")
         self.file = (run_folder() or data_folder()) / "labels" / f"{name}.json"

@@ -158,25 +158,28 @@ def option_scores(
     for row, (prompt_ids, option_ids) in enumerate(rows):
         inputs.setdefault((*prompt_ids, *option_ids[:-1]), []).append(row)
     order = sorted(inputs, key=len, reverse=True)
-    found, training = [0.0] * len(rows), model.training
+    sums, training = [0.0] * len(rows), model.training
     model.eval()
     try:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             # Padded on the right: no token sees what comes after it.
-            ids = torch.tensor([[*one, *[0] * (len(batch[0]) - len(one))] for one in batch], device=model.device)
+            ids = torch.tensor(
+                [[*tokens_read, *[0] * (len(batch[0]) - len(tokens_read))] for tokens_read in batch],
+                device=model.device,
+            )
             # What stands before the first option is read, and nobody asks what it predicts.
-            skipped = min(len(rows[row][0]) - 1 for one in batch for row in inputs[one])
+            skipped = min(len(rows[row][0]) - 1 for tokens_read in batch for row in inputs[tokens_read])
             with torch.inference_mode():  # logits: (rows, longest - skipped, vocabulary)
                 logits = model(input_ids=ids, use_cache=False, logits_to_keep=ids.shape[1] - skipped).logits
-            for place, one in enumerate(batch):
-                for row in inputs[one]:
+            for place, tokens_read in enumerate(batch):
+                for row in inputs[tokens_read]:
                     first, option_ids = len(rows[row][0]) - 1 - skipped, rows[row][1]
                     scores = logits[place, first : first + len(option_ids)].float().log_softmax(-1)
-                    found[row] = scores[range(len(option_ids)), option_ids].sum().item()
+                    sums[row] = scores[range(len(option_ids)), option_ids].sum().item()
     finally:
         model.train(training)
-    flat = iter(found)
+    flat = iter(sums)
     return [[next(flat) for _ in group] for group in options]
 
 
@@ -313,20 +316,20 @@ def numbers(report: Report) -> dict[str, tuple[float, float | None, float | None
     ``event_accuracy``, ``field_f1`` (without an interval), ``choice_accuracy`` and ``perplexity``; those for which
     nothing was asked are left out.
     """
-    found: dict[str, tuple[float, float | None, float | None, int]] = {}
+    scores: dict[str, tuple[float, float | None, float | None, int]] = {}
     for name, right in (("event_accuracy", events_right(report)), ("choice_accuracy", choices_right(report))):
         if right:
             n, correct = len(right), sum(right.values())
-            found[name] = (correct / n, *wilson(correct, n), n)
+            scores[name] = (correct / n, *wilson(correct, n), n)
     answers = _known(report.answers, _messages())
     if answers:
         wanted = [_messages()[key]["event"] for key in answers]
-        found["field_f1"] = (field_f1(list(answers.values()), wanted), None, None, len(answers))
+        scores["field_f1"] = (field_f1(list(answers.values()), wanted), None, None, len(answers))
     if report.pages:
         losses = list(report.pages.values())
         low, high = bootstrap(losses)
-        found["perplexity"] = (math.exp(sum(losses) / len(losses)), math.exp(low), math.exp(high), len(losses))
-    return found
+        scores["perplexity"] = (math.exp(sum(losses) / len(losses)), math.exp(low), math.exp(high), len(losses))
+    return scores
 
 
 def slices(report: Report, by: str = "register") -> dict[str, tuple[float, float, float, int]]:
@@ -374,10 +377,10 @@ def gate(report: Report, baseline: Report) -> list[Verdict]:
         if len(shared) < fewest:
             continue
         before, after = [float(old[key]) for key in shared], [float(new[key]) for key in shared]
-        found = compare(before, after)
-        worse = found.high < 0 if good > 0 else found.low > 0
-        worse = worse and (found.p is None or found.p < 0.05)
-        verdicts.append(Verdict(what, sum(before) / len(before), sum(after) / len(after), found, worse))
+        comparison = compare(before, after)
+        worse = comparison.high < 0 if good > 0 else comparison.low > 0
+        worse = worse and (comparison.p is None or comparison.p < 0.05)
+        verdicts.append(Verdict(what, sum(before) / len(before), sum(after) / len(after), comparison, worse))
     if not verdicts:
         raise CourseError(
             f"{report.name} and {baseline.name} share too few questions: ask more, or make the baseline anew."

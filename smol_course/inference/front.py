@@ -171,8 +171,8 @@ async def unless_gone(request: Request, work: Awaitable[httpx.Response]) -> http
             raise Gone
         return task.result()
     finally:
-        for one in (task, gone):
-            one.cancel()
+        for unfinished in (task, gone):
+            unfinished.cancel()
         await asyncio.gather(task, gone, return_exceptions=True)
 
 

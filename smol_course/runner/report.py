@@ -77,23 +77,23 @@ def _body(executed: Path, notebook: Notebook) -> str:
     node = nbformat.read(executed, as_version=4)
     for cell in node.cells:
         if cell.cell_type == "markdown":
-            cell.source = _MARKDOWN_IMAGE.sub(lambda found: _from_root(found, notebook), cell.source)
+            cell.source = _MARKDOWN_IMAGE.sub(lambda image: _from_root(image, notebook), cell.source)
     body, _ = exporter.from_notebook_node(node, resources={"metadata": {"path": str(notebook.root)}})
     return _without_external(body)
 
 
-def _from_root(found: re.Match[str], notebook: Notebook) -> str:
+def _from_root(image: re.Match[str], notebook: Notebook) -> str:
     """The image with its path from the repository's root: nbconvert embeds no file outside the folder it is
     given.
 
     A badge or a picture on a server becomes its description.
     """
-    description, target = found.groups()
+    description, target = image.groups()
     if target.startswith(("http:", "https:", "//")):
         return description
     path = (notebook.source.parent / target).resolve()
     inside = path.is_file() and path.is_relative_to(notebook.root.resolve())
-    return f"![{description}]({path.relative_to(notebook.root.resolve()).as_posix()})" if inside else found[0]
+    return f"![{description}]({path.relative_to(notebook.root.resolve()).as_posix()})" if inside else image[0]
 
 
 def _without_external(body: str) -> str:

@@ -82,11 +82,11 @@ def _topics(module: Path) -> list[Notebook]:
     readme = module / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     named = list(dict.fromkeys(re.findall(r"notebooks/(\w+)\.ipynb", text)))
-    found = sorted(
+    sources = sorted(
         (module / "notebooks").glob("*.py"),
         key=lambda path: (named.index(path.stem) if path.stem in named else len(named), path.stem),
     )
-    return [Notebook(f"{module.name[0]}/{path.stem}", path) for path in found]
+    return [Notebook(f"{module.name[0]}/{path.stem}", path) for path in sources]
 
 
 def notebooks(targets: Iterable[str] = ()) -> list[Notebook]:
@@ -100,17 +100,17 @@ def notebooks(targets: Iterable[str] = ()) -> list[Notebook]:
     for target in list(targets) or ["all"]:
         match = _TARGET.fullmatch(target.replace("\\", "/").removeprefix("./").rstrip("/"))
         prefix = f"{match['module']}/{match['topic'] or ''}" if match else None
-        found = [
+        matching = [
             notebook
             for notebook in known
             if target == "all"
             or notebook.name == prefix
             or (match and not match["topic"] and notebook.name[:2] == prefix)
         ]
-        if not found:
+        if not matching:
             names = ", ".join(dict.fromkeys([*(n.name[0] for n in known), *(n.name for n in known)])) or "none yet"
             raise CourseError(f"There is no notebook {target!r}; the targets are: all, {names}.")
-        chosen |= {notebook.name: notebook for notebook in found}
+        chosen |= {notebook.name: notebook for notebook in matching}
     return list(chosen.values())
 
 
@@ -220,9 +220,9 @@ def _stale_study(notebook: Notebook) -> str | None:
     if recorded["sources_sha256"] != study_sha256(notebook):
         return f"{notebook.name}: its cells changed after its study: {run}."
     defaults = parameters(notebook.read(), notebook.name)
-    for name, one in runpy.run_path(str(notebook.study))["RUNS"].items():
-        found = recorded["runs"].get(name)
-        if found is None or values(found) != defaults | json.loads(json.dumps(one["parameters"])):
+    for name, run_wanted in runpy.run_path(str(notebook.study))["RUNS"].items():
+        run_recorded = recorded["runs"].get(name)
+        if run_recorded is None or values(run_recorded) != defaults | json.loads(json.dumps(run_wanted["parameters"])):
             return f"{notebook.name}: its study has no results of {name!r} with these parameters: {run}."
     return None
 
@@ -245,17 +245,17 @@ def parameters(node: NotebookNode, name: str) -> dict[str, Any]:
 
     Raises CourseError if the cell contains anything but simple assignments of literals.
     """
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for cell in node.cells:
         if "parameters" not in tags(cell):
             continue
         for line in ast.parse(cell.source).body:
             try:
                 (target,) = line.targets  # type: ignore[attr-defined]
-                found[target.id] = ast.literal_eval(line.value)  # type: ignore[attr-defined]
+                defaults[target.id] = ast.literal_eval(line.value)  # type: ignore[attr-defined]
             except (AttributeError, TypeError, ValueError) as error:
                 raise CourseError(f"{name}: `{ast.unparse(line)}` is not a simple `name = literal`.") from error
-    return found
+    return defaults
 
 
 def fit(name: str, value: Any, default: Any) -> Any:
