@@ -36,10 +36,10 @@ def parse_event(text: str) -> dict | None:
     if start < 0:
         raise ValueError("no JSON in the answer")
     try:
-        found, _ = json.JSONDecoder().raw_decode(bare[start:])
+        value, _ = json.JSONDecoder().raw_decode(bare[start:])
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError("the JSON in the answer is broken") from error
-    event = {field: found.get(field) for field in FIELDS}
+    event = {field: value.get(field) for field in FIELDS}
     event["people"] = [] if event["people"] is None else event["people"]
     return event
 
@@ -195,10 +195,10 @@ def by_group(right: Sequence[bool], groups: Sequence[str]) -> dict[str, tuple[fl
 
     Raises ValueError if the lists differ in length.
     """
-    found: dict[str, list[bool]] = {}
-    for one, group in zip(right, groups, strict=True):
-        found.setdefault(group, []).append(bool(one))
-    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+    members: dict[str, list[bool]] = {}
+    for is_right, group in zip(right, groups, strict=True):
+        members.setdefault(group, []).append(bool(is_right))
+    ordered = sorted(members.items(), key=lambda item: (-len(item[1]), item[0]))
     return {group: (sum(v) / len(v), *wilson(sum(v), len(v)), len(v)) for group, v in ordered}
 
 
@@ -314,7 +314,7 @@ def confirmation_faults(text: str, event: str) -> list[str]:
     said = _words(text)
     faults = [] if _title_said(said, wanted["title"]) else ["no title"]
     faults += _compared("day", {word for word in said if word in WEEKDAYS}, wanted["day"])
-    # The title and the place may hold numbers of their own ("studio 2"): they are no times.
+    # The title and the place may contain numbers of their own ("studio 2"): they are no times.
     rest = _without(text, [wanted["place"], wanted["title"]])
     faults += _compared("start", _times(rest), wanted["start"])
     if wanted["place"] and f" {_place(wanted['place'])} " not in f" {_place(text)} ":
@@ -344,20 +344,20 @@ def _without(text: str, phrases: list[str | None]) -> str:
 
 def _times(text: str) -> set[str]:
     """The times of day in a text, as 24-hour HH:MM; a bare number is none."""
-    found = {"12:00"} if re.search(r"\b(noon|midday)\b", text, re.IGNORECASE) else set()
+    times = {"12:00"} if re.search(r"\b(noon|midday)\b", text, re.IGNORECASE) else set()
     for hour, minute, half in _CLOCK.findall(text):
         if not minute and not half:
             continue
         hours = int(hour) % 12 + 12 * (half.lower() == "p") if half else int(hour)
-        found.add(f"{hours:02d}:{minute or '00'}")
-    return found
+        times.add(f"{hours:02d}:{minute or '00'}")
+    return times
 
 
 def _form_faults(text: str) -> list[str]:
     faults = [] if len(text.split()) <= LONGEST_CONFIRMATION else ["too long"]
     # The event's own JSON, copied, states every fact and is no sentence.
     faults += ["no sentence"] if "{" in text else []
-    # An end of sentence with something behind it; "7.30 p.m. at" and "St. Ann" go on in the same sentence.
+    # An end of sentence with something after it; "7.30 p.m. at" and "St. Ann" go on in the same sentence.
     sentences = re.split(r"(?<=\w{3}[.!?])\s+(?=[A-Z])", text.strip())
     return faults + (["more than one sentence"] if len(sentences) > 1 else [])
 
@@ -372,7 +372,7 @@ def record(
 ) -> None:
     """Record a number under a name: shown in the notebook, collected by ``smol run`` and quoted by every table.
 
-    ``low`` and ``high`` are the ends of its 95 % interval, ``n`` the number of examples behind it. A pair
+    ``low`` and ``high`` are the ends of its 95 % interval, ``n`` the number of examples that it rests on. A pair
     ``before_X`` and ``after_X`` becomes one row of the before/after table. Raises ValueError for a value that is
     not a finite number, or a name that is not made of letters, digits and underscores.
     """

@@ -1,7 +1,7 @@
 """Where a notebook's model comes from, how it is asked, and where a trained one is kept.
 
 The bundled weights are 4-bit (GGUF Q4_1). They are converted once to an ordinary folder of float32
-safetensors in the cache, because bfloat16 could not hold the dequantised values exactly. What this cannot
+safetensors in the cache, because bfloat16 could not represent the dequantised values exactly. What this cannot
 see: damage to a cached file that changes neither its size nor its time stamp.
 """
 
@@ -157,7 +157,7 @@ def _damage(folder: Path, bundle: Path) -> str | None:
                 return f"{name} has {file.st_size} bytes instead of {wanted['size']}"
             if file.st_mtime_ns != wanted["mtime_ns"]:
                 if sha256_of([folder / name]) != wanted["sha256"]:
-                    return f"{name} does not hold what was written"
+                    return f"{name} does not contain what was written"
                 wanted["mtime_ns"], moved = file.st_mtime_ns, True
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
@@ -211,7 +211,7 @@ def _convert(bundle: Path, folder: Path) -> None:
     )
     tokenizer.model_max_length = model.config.max_position_embeddings
     tokenizer.name_or_path = model.config._name_or_path = MODEL
-    model.config.rms_norm_eps = 1e-5  # the Hub's value; GGUF holds it rounded to float32
+    model.config.rms_norm_eps = 1e-5  # the Hub's value; GGUF stores it rounded to float32
     # What says "this model is quantised" would stop save_pretrained; its weights no longer are.
     model.hf_quantizer = None
     for attribute in ("quantization_config", "_model_name_or_path"):
@@ -291,7 +291,7 @@ def answer(
     """Return the model's answers to conversations (lists of role/content messages), in the same order.
 
     In batches of similar length padded on the left, each answer at most ``max_new_tokens`` tokens long and
-    without special tokens. Temperature 0 is greedy; above it, tokens are drawn by chance from the whole
+    without special tokens. Temperature 0 is greedy; above it, tokens are drawn at random from the whole
     distribution, and torch's seed decides which. ``bf16=True`` asks a bfloat16 copy of the model, which is
     quicker where `prepare` found bfloat16 quick; single answers may differ. ``mask`` returns logits processors for
     one batch, new ones at each call: what constrains decoding. The model's weights and mode

@@ -231,7 +231,7 @@ def test_only_shared_questions_are_compared() -> None:
         gate(answers(lambda place: True, n=29), before)
 
 
-def test_pages_that_are_foretold_less_well_stop_it() -> None:
+def test_pages_that_are_predicted_less_well_stop_it() -> None:
     before = Report("before", pages={f"page-{k}": 2.0 + k / 10 for k in range(20)})
     worse = Report("worse", pages={f"page-{k}": 2.1 + k / 10 + 0.01 * (k % 3) for k in range(20)})
     mixed = Report("mixed", pages={f"page-{k}": 2.0 + k / 10 + 0.1 * (-1) ** k for k in range(20)})

@@ -128,7 +128,7 @@ def _manifest(text: str) -> Callable[[Path], object]:
     ("harm", "said"),
     [
         (_truncate, "7 bytes instead of 700"),
-        (_flip, "does not hold what was written"),
+        (_flip, "does not contain what was written"),
         (_remove, "config.json is missing"),
         (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
         (_manifest('{"made_fr'), "cannot be read"),

@@ -1,4 +1,4 @@
-"""Proofs about made messages: reading shorthand, checks, templates, doubles, leaks with planted ones, resuming."""
+"""Proofs about synthetic messages: shorthand, checks, templates, duplicates, leaks with planted ones, resuming."""
 
 import json
 import random
@@ -136,7 +136,7 @@ def test_a_right_event_has_no_fault() -> None:
         ({"title": "board meeting"}, "title not said"),
     ],
 )
-def test_a_spoilt_event_is_caught(changed: dict[str, Any], fault: str) -> None:
+def test_a_corrupted_event_is_caught(changed: dict[str, Any], fault: str) -> None:
     assert fault in event_faults(NOTE, event(**changed))
 
 
@@ -246,7 +246,7 @@ def test_prompts_and_answers() -> None:
         assert read_self(text) is None
 
 
-# --- Doubles and variety ------------------------------------------------------------------------------------
+# --- Duplicates and variety ---------------------------------------------------------------------------------
 
 
 def test_doubles_go_and_others_stay() -> None:

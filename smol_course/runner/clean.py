@@ -100,9 +100,9 @@ def unfit(node: NotebookNode, root: Path) -> str | None:
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 return f"cell {k} shows an error ({output.ename}): mend the cell"
-            found = next((m for text in _texts(output) if (m := pattern.search(text))), None)
-            if found:
-                return f"cell {k} shows a path of this machine ({found[0]}…): print less in that cell"
+            path_shown = next((m for text in _texts(output) if (m := pattern.search(text))), None)
+            if path_shown:
+                return f"cell {k} shows a path of this machine ({path_shown[0]}…): print less in that cell"
     size = len(nbformat.writes(node).encode())
     if size > MOST_BYTES:
         return f"it has {size // 1000} KB, more than {MOST_BYTES // 1000}: {_largest(node)}"

@@ -69,12 +69,12 @@ class Execution:
     @property
     def results(self) -> list[dict[str, Any]]:
         """What `metrics.record` left in the outputs, in order; the same name later replaces."""
-        found = {}
+        by_name = {}
         for output in outputs(self.node):
             result = output.get("data", {}).get(RESULT)
             if result:
-                found[result["name"]] = dict(result)
-        return list(found.values())
+                by_name[result["name"]] = dict(result)
+        return list(by_name.values())
 
 
 def outputs(node: NotebookNode) -> Iterator[NotebookNode]:
@@ -184,8 +184,8 @@ def _failing_line(cell: NotebookNode, traceback: list[str]) -> str:
     """The line of the cell that failed, found in IPython's traceback; its first line if there is none."""
     lines = cell.source.splitlines() or [""]
     plain = _COLOUR.sub("", "\n".join(traceback))
-    found = re.search(rf"Cell In\[{cell.execution_count}\], line (\d+)", plain)
-    return lines[min(int(found[1]), len(lines)) - 1 if found else 0].strip()
+    marked = re.search(rf"Cell In\[{cell.execution_count}\], line (\d+)", plain)
+    return lines[min(int(marked[1]), len(lines)) - 1 if marked else 0].strip()
 
 
 def _failure(cell: NotebookNode, k: int, n: int, error: Exception) -> Failure:

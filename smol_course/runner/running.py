@@ -1,6 +1,6 @@
 """``smol run``: execute notebooks into a run folder, resume after an interruption, and report.
 
-A run folder, ``runs/<time>-<targets>/``, holds the executed notebooks, what the notebooks save,
+A run folder, ``runs/<time>-<targets>/``, contains the executed notebooks, what the notebooks save,
 ``state.json`` (what was asked for and what is done) and ``report.html``. It never touches a learner's
 notebook.
 """
@@ -79,9 +79,9 @@ def _unfinished(request: dict[str, Any]) -> tuple[Path, dict[str, Any], FileLock
 @contextmanager
 def _run_folder(targets: list[str], request: dict[str, Any], fresh: bool) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The folder and state to go on with, or new ones; locked meanwhile."""
-    found = None if fresh else _unfinished(request)
-    if found:
-        folder, state, lock = found
+    unfinished = None if fresh else _unfinished(request)
+    if unfinished:
+        folder, state, lock = unfinished
     else:
         folder = new_folder(label(targets))
         state, lock = {"request": request, "finished": False, "notebooks": {}}, FileLock(folder / ".lock")

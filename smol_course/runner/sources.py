@@ -83,11 +83,11 @@ def _topics(module: Path) -> list[Notebook]:
     readme = module / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     named = list(dict.fromkeys(re.findall(r"notebooks/(\w+)\.ipynb", text)))
-    found = sorted(
+    sources = sorted(
         (module / "notebooks").glob("*.py"),
         key=lambda path: (named.index(path.stem) if path.stem in named else len(named), path.stem),
     )
-    return [Notebook(f"{number(module)}/{path.stem}", path) for path in found]
+    return [Notebook(f"{number(module)}/{path.stem}", path) for path in sources]
 
 
 def notebooks(targets: Iterable[str] = ()) -> list[Notebook]:
@@ -125,19 +125,19 @@ def tags(cell: NotebookNode) -> set[str]:
 def parameters(node: NotebookNode, name: str) -> dict[str, Any]:
     """Return the names and default values of the cell tagged ``parameters``; ``name`` is for the message.
 
-    Raises CourseError if the cell holds anything but simple assignments of literals.
+    Raises CourseError if the cell contains anything but simple assignments of literals.
     """
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for cell in node.cells:
         if "parameters" not in tags(cell):
             continue
         for line in ast.parse(cell.source).body:
             try:
                 (target,) = line.targets  # type: ignore[attr-defined]
-                found[target.id] = ast.literal_eval(line.value)  # type: ignore[attr-defined]
+                defaults[target.id] = ast.literal_eval(line.value)  # type: ignore[attr-defined]
             except (AttributeError, TypeError, ValueError) as error:
                 raise CourseError(f"{name}: `{ast.unparse(line)}` is not a simple `name = literal`.") from error
-    return found
+    return defaults
 
 
 def fit(name: str, value: Any, default: Any) -> Any:

@@ -99,10 +99,10 @@ def _value(page: Path, name: str, number: str, form: str) -> str:
     built = _metadata(notebook) if run in ("", "notebook") else _study_run(notebook, run)
     if not built:
         return NOT_YET
-    found = {record["name"]: record for record in built.get("results", [])}
-    if number not in found:
-        raise CourseError(f"{name} recorded no {number!r}; it recorded: {', '.join(found) or 'nothing'}.")
-    record = found[number]
+    recorded = {record["name"]: record for record in built.get("results", [])}
+    if number not in recorded:
+        raise CourseError(f"{name} recorded no {number!r}; it recorded: {', '.join(recorded) or 'nothing'}.")
+    record = recorded[number]
     value = record["value"]
     if form == "%":
         return f"{_percent(value)} %"
