@@ -24,6 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 EVERY = "tests/test_tracked.py"  # reads every text, and covers none
 IMPORTED = ("smol_course", "recipes", "benchmarks")
+_gone: set[str] = set()  # deleted files: who imports them still must be run
 _NAMED = re.compile(rf"\b(?:{'|'.join(IMPORTED)})(?:\.\w+)+|[\w/]+\.py\b")
 _NOTEBOOK = re.compile(r"(\d+)_\w+/notebooks/(\w+)\.(?:py|ipynb)")
 _MAGIC = re.compile(r"^(?:# )?[%!]\w.*", re.MULTILINE)  # no Python, though in a text source it looks like a comment
@@ -56,15 +57,15 @@ def readers(path: str) -> dict[str, str]:
 @cache
 def _files() -> dict[str, str]:
     """The importable files: path by module name, packages by their own name."""
-    found = [path for name in IMPORTED for path in (ROOT / name).rglob("*.py")]
-    paths = [path.relative_to(ROOT) for path in found]
+    found = [path.relative_to(ROOT) for name in IMPORTED for path in (ROOT / name).rglob("*.py")]
+    paths = [*found, *map(Path, _gone)]
     return {".".join(path.with_suffix("").parts).removesuffix(".__init__"): path.as_posix() for path in sorted(paths)}
 
 
 def _names(path: Path) -> set[str]:
     """What a file imports or names in its strings, as names of modules or paths of files."""
     names, strings = set(), set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8") if path.is_file() else "")):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -162,7 +163,9 @@ def notebook_of(path: str, base: str) -> str | None:
 def main() -> None:
     """Read changed paths from standard input, and print what to run and why."""
     chosen: dict[str, list[str]] = {}
-    for path in sorted(set(sys.stdin.read().split("\n")) - {""}):
+    paths = sorted(set(sys.stdin.read().split("\n")) - {""})
+    _gone.update(path for path in paths if is_imported(path) and not (ROOT / path).is_file())
+    for path in paths:
         found = {f"tests/{test}": f"{path} ({why})" for test, why in sorted(tests_of(path).items())}
         notebook = notebook_of(path, sys.argv[1] if len(sys.argv) > 1 else "HEAD")
         if not set(found) - {EVERY} and (ROOT / path).is_file():

@@ -211,6 +211,8 @@ def test_imports_are_followed_wherever_they_stand(checkout: SimpleNamespace) -> 
         "tests/test_b.py": "smol_course/low.py (imports it)",
         "tests/test_c.py": "tests/test_c.py (changed itself)",
     }
+    (checkout.root / "smol_course" / "low.py").unlink()
+    assert list(chosen(checkout, "smol_course/low.py")) == ["tests/test_b.py"], "deleted, and still imported"
 
 
 @pytest.mark.parametrize(
