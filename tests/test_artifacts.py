@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import runpy
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,21 @@ def _told(name: str) -> dict[str, Any]:
 
 def test_what_ships_has_a_recipe() -> None:
     assert sorted(path.name for path in ship.SHIPPED.iterdir()) == sorted(ship.RECIPES)
+
+
+SCRIPTS = sorted({recipe["script"] for recipe in ship.RECIPES.values() if "script" in recipe} | {"recipes/ship.py"})
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_recipe_says_how_it_is_called(
+    script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (ROOT / script).is_file()
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
+        warnings.filterwarnings("ignore", category=RuntimeWarning)  # it is imported already
+        runpy.run_module(script.removesuffix(".py").replace("/", "."), run_name="__main__")
+    assert not ended.value.code and "--help" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ADAPTERS)

@@ -1,6 +1,8 @@
 """The environment: pins are what uv resolves, nothing needs a compiler, and CI holds no more rights than it
 needs."""
 
+import ast
+import json
 import re
 import shutil
 import subprocess
@@ -121,6 +123,7 @@ def test_slow_tests_come_last_and_no_mark_is_misspelt(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "tests").mkdir()
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
     tests = "def test_a(): pass\n@pytest.mark.slow\ndef test_b(): pass\ndef test_c(): pass\n"
     (tmp_path / "tests" / "test_first.py").write_text(f"import pytest\n{tests}")
     (tmp_path / "tests" / "test_second.py").write_text("def test_d(): pass\n")
@@ -134,3 +137,71 @@ def test_slow_tests_come_last_and_no_mark_is_misspelt(tmp_path: Path) -> None:
     assert [name for name, _ in collected("-m", "not slow")] == ["a", "c", "d"]
     (tmp_path / "tests" / "test_second.py").write_text("import pytest\n@pytest.mark.slwo\ndef test_d(): pass\n")
     assert ("", "not found in `markers`") in collected()
+
+
+def git(*words: str) -> str:
+    """What git says; the test is skipped where there is no git checkout."""
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode > 1:
+        pytest.skip(f"this is no git checkout: {done.stderr.strip()}")
+    return done.stdout
+
+
+def test_the_licence_is_the_one_that_the_package_names() -> None:
+    project, text = PROJECT["project"], (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert text.startswith(f"{project['license']} License\n") and project["license-files"] == ["LICENSE"]
+    assert "Permission is hereby granted, free of charge" in text and "AS IS" in text
+
+
+def test_the_container_for_developing_has_the_courses_python_and_commands() -> None:
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    version = (ROOT / ".python-version").read_text().strip()
+    assert container["name"] == PROJECT["project"]["name"] and container["image"].endswith(f":{version}")
+    assert container["postCreateCommand"].endswith("uv sync")
+    memory = int(container["hostRequirements"]["memory"].removesuffix("gb"))
+    assert memory >= 8 and container["hostRequirements"]["cpus"] >= 2, "less than a notebook may need"
+
+
+def test_the_servers_image_holds_what_the_front_needs() -> None:
+    folder = ROOT / "smol_course" / "inference"
+    lines = (folder / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    steps = [line.split() for line in lines if line.strip() and not line.startswith("#")]
+    (image,) = [step[1] for step in steps if step[0] == "FROM"]
+    assert image.startswith(f"python:{(ROOT / '.python-version').read_text().strip()}")
+    copied = {source for step in steps if step[0] == "COPY" for source in step[1:-1]}
+    assert copied == {"front.py"} and all((folder / source).is_file() for source in copied)
+    (start,) = [json.loads(line.partition(" ")[2]) for line in lines if line.startswith("ENTRYPOINT")]
+    assert start[:2] == ["python", "/front.py"]
+    tree = ast.parse((folder / "front.py").read_text(encoding="utf-8"))
+    options = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert {word for word in start if word.startswith("--")} <= options
+    roots = {
+        alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }
+    roots |= {node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    installed = {name.replace("-", "_") for name in re.findall(r'"([\w-]+)>=', " ".join(lines))}
+    assert roots - sys.stdlib_module_names <= installed | {"starlette"}, "starlette comes with fastapi"
+
+
+def test_what_is_made_is_left_out_of_git_and_nothing_else() -> None:
+    made = ["uv.lock", ".venv/x", "runs/x", "a/__pycache__/x.pyc", "trainer/x", ".ipynb_checkpoints/x", "a/.x.1.tmp"]
+    assert git("check-ignore", "--no-index", *made).split() == made
+    assert git("ls-files", "--cached", "--ignored", "--exclude-standard") == ""
+
+
+def test_hashed_files_have_the_same_bytes_on_every_system() -> None:
+    hashed = ["1_a/notebooks/a.py", "1_a/a.md", "1_a/notebooks/a.ipynb", "smol_course/data/a.jsonl", "requirements.txt"]
+    said = git("check-attr", "eol", "--", *hashed, ".ci/run")
+    assert [line.rpartition(" ")[2] for line in said.splitlines()] == ["lf"] * 6
+    said = git("check-attr", "diff", "--", "a.safetensors", "a.png")
+    assert [line.rpartition(" ")[2] for line in said.splitlines()] == ["unset"] * 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="CI's script is for bash")
+def test_the_proof_is_a_script_that_says_how_it_is_called() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    done = subprocess.run([script, "--chnaged"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr == "Usage: .ci/run [--changed [BASE]]\n"
+    if shutil.which("shellcheck"):
+        assert subprocess.run(["shellcheck", script], check=False).returncode == 0

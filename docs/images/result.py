@@ -22,7 +22,9 @@ def svg() -> str:
     metadata = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["metadata"]
     results = {result["name"]: result for result in metadata["smol"]["results"]}
     lines = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 190" font-family="sans-serif" font-size="15">',
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 190" role="img"',
+        'font-family="sans-serif" font-size="15">',
+        "<title>Event accuracy in percent with its 95 % interval, before and after fine-tuning.</title>",
         '<text x="10" y="24" fill="#808080" font-size="17">Messages turned into the right event, 95 % interval</text>',
     ]
     for row, (name, (label, colour)) in enumerate(BARS.items()):

@@ -139,7 +139,7 @@ def study_runs(topic: str) -> dict[str, dict]:
         raise CourseError(f"There are no results of a study of {topic!r}: take the name of a notebook, such as dpo.")
     runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
     return {
-        name: run | {"results": {record["name"]: record for record in run["results"]}} for name, run in runs.items()
+        name: run | {"results": {result["name"]: result for result in run["results"]}} for name, run in runs.items()
     }
 
 
