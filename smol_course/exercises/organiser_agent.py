@@ -90,7 +90,7 @@ _TURTLE = Exercise(
             "the start counts",
         ),
         ("empties a list", lambda: _emptying, "changed the lists"),
-        ("a number", lambda: lambda f, w: 1, "should be bool"),
+        ("a number", lambda: lambda f, w: 1, "should be True or False"),
     ),
 )
 

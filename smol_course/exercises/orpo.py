@@ -92,7 +92,7 @@ _TURTLE = Exercise(
         ("the ratio", lambda: lambda c, r: _odds(c) / _odds(r), "This is the odds ratio"),
         ("bits", lambda: lambda c, r: _term(c, r) / math.log(2), "in bits"),
         ("weighted", lambda: lambda c, r: 0.1 * _term(c, r), "by a weight of 0.1"),
-        ("text", lambda: lambda c, r: f"{_term(c, r):.3f}", "should be a number or a whole number, but it is a text"),
+        ("text", lambda: lambda c, r: f"{_term(c, r):.3f}", "should be a number, but it is a text"),
     ),
 )
 
