@@ -13,6 +13,7 @@ import ctypes
 import importlib
 import io
 import json
+import math
 import os
 import pkgutil
 import re
@@ -192,6 +193,25 @@ def compared(
             if [way(*copy.deepcopy(case)) for case in inputs] == values:
                 return message
     return say(next(i for i, (value, right) in enumerate(zip(values, wanted, strict=True)) if value != right))
+
+
+class Nearly(float):
+    """A learner's number as `compared` needs it: equal to each that differs by no more than a share of it, or of 1."""
+
+    def __new__(cls, value: float, share: float = 1e-6) -> "Nearly":
+        made = super().__new__(cls, value)
+        made.share = share
+        return made
+
+    share: float
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, float | int) and math.isclose(self, other, rel_tol=self.share, abs_tol=self.share)
+
+    def __ne__(self, other: object) -> bool:  # float has its own, which is no negation of ours
+        return not self == other
+
+    __hash__ = float.__hash__
 
 
 def planted(ways: dict[str, Callable[..., Any]]) -> tuple[tuple[str, Callable[[], Any], str], ...]:
