@@ -10,19 +10,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from recipes.data_card import CARD, card_table
+from smol_course.agents.pages import pages, questions
 from smol_course.data import (
-    CARD,
     SPLITS,
     SYSTEM_PROMPT,
-    card_table,
     choices,
     confirmations,
     conversation,
     events,
     in_like_batches,
     jottings,
-    pages,
-    questions,
     tasks,
 )
 from smol_course.errors import CourseError
@@ -308,7 +306,7 @@ def test_the_card_has_the_counts_of_the_files() -> None:
     card = CARD.read_text(encoding="utf-8")
     written = re.search(r"<!--counts-->\n(.*?)\n<!--/counts-->", card, re.DOTALL)
     assert written, "the card has no place for its table"
-    assert written[1] == card_table(), "run `python -m smol_course.data`"
+    assert written[1] == card_table(), "run `python -m recipes.data_card`"
     assert f"| messages | {' | '.join(str(len(rows)) for rows in ROWS.values())} |" in card
 
 

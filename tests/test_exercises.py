@@ -279,9 +279,9 @@ def named(answer):
     return None if answer == "smol" else "It is written smol."
 
 EXERCISES = (
-    Exercise("fake/dog", "🐕", "name it", 20, named, ("It is small.",),
+    Exercise("fake/dog", "🐕", "A name", "name it", 20, named, ("It is small.",),
              (("loud", lambda: "SMOL", "written smol"),), few_wrong="there is one name"),
-    Exercise("fake/turtle", "🐢", "double it", 5, doubled, ("Twice.", "Use +.", "x + x"), (
+    Exercise("fake/turtle", "🐢", "Twice", "double it", 5, doubled, ("Twice.", "Use +.", "x + x"), (
         ("same", lambda: lambda x: x, "unchanged"),
         ("square", lambda: lambda x: x * x, "squared"),
         ("text", lambda: lambda x: str(x), "should be a whole number, but it is a text"),
@@ -356,7 +356,7 @@ def test_garbage_never_crashes(fake: SimpleNamespace, shown: list[dict[str, Any]
 
 
 def test_the_proofs_can_fail(fake: SimpleNamespace, shown: list[dict[str, Any]]) -> None:
-    lax = Exercise("fake/turtle", "🐢", "g", 5, lambda answer: None, ("h",), (("a", list, "b"),))
+    lax = Exercise("fake/turtle", "🐢", "t", "g", 5, lambda answer: None, ("h",), (("a", list, "b"),))
     sys.modules["smol_course.exercises.fake"].EXERCISES = (lax,)  # type: ignore[attr-defined]
     for prove in (
         lambda: prove_card(lax),
@@ -442,7 +442,7 @@ def test_an_unknown_exercise_names_the_known(fake: SimpleNamespace) -> None:
 @pytest.mark.parametrize(("name", "level"), [("fake", "🐢"), ("fake/cat", "🐢"), ("fake/dog", "🐢")])
 def test_an_id_that_does_not_fit_is_refused(name: str, level: str) -> None:
     with pytest.raises(ValueError, match="topic/turtle"):
-        Exercise(name, level, "goal", 5, lambda answer: None, (), ())
+        Exercise(name, level, "title", "goal", 5, lambda answer: None, (), ())
 
 
 @pytest.mark.parametrize(

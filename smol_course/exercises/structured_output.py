@@ -126,6 +126,7 @@ def _with(field: str, schema: Any) -> Callable[[], Any]:
 _TURTLE = Exercise(
     id="structured_output/turtle",
     level="🐢",
+    title="A schema that holds",
     goal="Write a JSON schema that lets every right reminder pass and nothing else.",
     minutes=5,
     judge=_judge_schema,
@@ -266,6 +267,7 @@ def _first_of_a_text(pieces: list[str], end: int, choices: list[str], so_far: st
 _DOG = Exercise(
     id="structured_output/dog",
     level="🐕",
+    title="The mask",
     goal="Say which tokens may come next, so that one of several texts is written.",
     minutes=20,
     judge=_judge_mask,
