@@ -276,6 +276,7 @@ _DOG = Exercise(
     goal="Merge an adapter into its matrix, by hand.",
     minutes=20,
     judge=_judge_merge,
+    needs=("torch",),
     hints=(
         "The layer computes W x + factor · B A x. For which one matrix M is that M x?",
         "r is how many rows A has. The factor is alpha / r, or alpha / √r if rank_stabilised.",

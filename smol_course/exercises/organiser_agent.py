@@ -133,7 +133,7 @@ _TURTLE = Exercise(
         ),
         ("each by itself", lambda: _columns, "own title: the three belong together"),
         ("empties a list", lambda: _emptying, "changed the lists"),
-        ("a number", lambda: lambda f, w: 1, "should be bool"),
+        ("a number", lambda: lambda f, w: 1, "should be True or False"),
     ),
 )
 

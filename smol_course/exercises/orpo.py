@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, Nearly, call, compared, expect, planted
+from smol_course.exercises import Exercise, Nearly, call, compared, number, planted
 
 # --- 🐢 The odds-ratio term ---------------------------------------------------------------------------------
 
@@ -23,17 +23,10 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-def _number(value: Any, what: str) -> float:
-    """A float, or what a tensor or array without dimensions holds. Raises Mistake or NotYet."""
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        value = value.item()
-    return float(expect(value, (float, int), what))
-
-
 _Term = Callable[[float, float], float]
 _TERM_MISTAKES: dict[str, _Term] = {
     "These are probabilities, not odds: divide each p by 1 - p first.": lambda c, r: math.log1p(r / c),
-    "Chosen and rejected are exchanged, or both odds turned round: chosen above the line, each p / (1 - p).": lambda c, r: (
+    "Chosen and rejected are exchanged, or both odds turned round: each p / (1 - p), chosen on top.": lambda c, r: (
         -math.log(_sigmoid(math.log(_odds(r)) - math.log(_odds(c))))
     ),
     "The sign is missing: a loss is minus the log sigmoid.": lambda c, r: -_term(c, r),
@@ -59,7 +52,7 @@ _TERM_MISTAKES: dict[str, _Term] = {
 
 
 def _judge_term(answer: Any) -> str | None:
-    values = [Nearly(_number(call(answer, *pair), "what odds_ratio_term returns"), 1e-4) for pair in _PAIRS]
+    values = [Nearly(number(call(answer, *pair), "what odds_ratio_term returns"), 1e-4) for pair in _PAIRS]
     wanted = [_term(*pair) for pair in _PAIRS]
 
     def say(place: int) -> str:
@@ -83,7 +76,7 @@ _TURTLE = Exercise(
     ),
     wrong=(
         *planted(_TERM_MISTAKES),
-        ("text", lambda: lambda c, r: f"{_term(c, r):.3f}", "should be a number or a whole number, but it is a text"),
+        ("text", lambda: lambda c, r: f"{_term(c, r):.3f}", "should be a number, but it is a text"),
     ),
 )
 
@@ -114,7 +107,7 @@ def _log_odds(x: float) -> float:
 
 def _judge_ratio(answer: Any) -> str | None:
     tame = [pair for pair in _LOGS if not _extreme(*pair)]
-    values = [Nearly(_number(call(answer, *pair), "what log_odds_ratio returns"), 1e-9) for pair in tame]
+    values = [Nearly(number(call(answer, *pair), "what log_odds_ratio returns"), 1e-9) for pair in tame]
     wanted = [_log_odds(chosen) - _log_odds(rejected) for chosen, rejected in tame]
 
     def say(place: int) -> str:
@@ -133,7 +126,7 @@ def _extreme_mistake(answer: Any, chosen: float, rejected: float) -> str | None:
     """What goes wrong at an extreme, for a function that is right where nothing is extreme."""
     where = f"For log_chosen = {chosen:.4g} and log_rejected = {rejected:.4g}"
     try:
-        value = _number(call(answer, chosen, rejected), "what log_odds_ratio returns")
+        value = number(call(answer, chosen, rejected), "what log_odds_ratio returns")
     except Exception as error:
         if any(word in str(error) for word in ("domain error", "division by zero", "expected a positive")):
             return f"{where}: {_lost(chosen, rejected)}"

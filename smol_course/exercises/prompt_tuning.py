@@ -404,6 +404,7 @@ _DOG = Exercise(
     goal="Build the batch that trains a soft prompt: vectors, attention mask and labels.",
     minutes=20,
     judge=_judge_batch,
+    needs=("torch",),
     hints=(
         "Build one row after the other: its vectors, its mask and its labels have three parts each, for the soft "
         "prompt, for the message, for the padding. Then stack the rows.",

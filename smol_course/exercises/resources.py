@@ -87,7 +87,7 @@ _TURTLE = Exercise(
         (
             "a dictionary",
             lambda: lambda n, trained, each: {"weights": n * each},
-            "should be a whole number or a number, but it is a dictionary",
+            "should be a number, but it is a dictionary",
         ),
     ),
 )
@@ -146,7 +146,9 @@ def _scalars(value: Any, count: int) -> list["Tensor"]:
 
     if issubclass(type(value), torch.Tensor) and not value.dim():
         raise Mistake("fair_losses gives one loss; give a list with one for each micro-batch.")
-    given = list(expect(value, (list, tuple), "what fair_losses returns"))
+    if type(value) not in (list, tuple):  # and not through expect, which makes plain numbers of tensors
+        value = expect(value, (list, tuple), "what fair_losses returns")
+    given = list(value)
     if len(given) != count:
         raise Mistake(f"For {count} micro-batches there should be {count} losses, but there are {len(given)}.")
     for one in given:
@@ -229,6 +231,7 @@ _DOG = Exercise(
     goal="Make accumulation give the gradient of the one big batch.",
     minutes=20,
     judge=_judge_accumulation,
+    needs=("torch",),
     hints=(
         "Write down the loss of the one big batch first: a sum over all scored tokens, and one division.",
         "That sum falls into parts, one for each micro-batch. What has every part to be divided by?",

@@ -130,6 +130,7 @@ _TURTLE = Exercise(
     goal="Write a JSON schema that lets every right reminder pass and nothing else.",
     minutes=5,
     judge=_judge_schema,
+    needs=("jsonschema",),
     hints=(
         "Look at the schema of the event above: an object has `properties`, `required` and `additionalProperties`.",
         "`enum` lists values of any type, so None may stand beside the weekdays.",

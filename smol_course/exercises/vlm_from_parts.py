@@ -227,6 +227,7 @@ _DOG = Exercise(
     goal="Build pixel shuffle: fewer tokens, each with the vectors of a square of patches.",
     minutes=20,
     judge=_judge_shuffle,
+    needs=("torch",),
     hints=(
         "Make the picture a grid again: `seen.reshape(pictures, side, side, width)`, with side the root of the number "
         "of patches.",
