@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from smol_course.exercises import (
     Exercise,
     Mistake,
+    at_least,
     call,
     compared,
     complete,
@@ -363,7 +364,7 @@ def _budget_mistake(results: dict[str, Any]) -> str | None:
 
 def _compared(mine: list[float], baseline: list[float]) -> str | None:
     mean, theirs = sum(mine) / len(mine), sum(baseline) / len(baseline)
-    if mean < theirs - 1e-9:
+    if not at_least(mean, theirs):
         return f"The mean of your runs ({mean:.3f}) is below the notebook's ({theirs:.3f})."
     if min(mine) < min(baseline):
         return (

@@ -7,7 +7,19 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, Mistake, NotYet, call, compared, complete, enough, expect, planted, variants
+from smol_course.exercises import (
+    Exercise,
+    Mistake,
+    NotYet,
+    at_least,
+    call,
+    compared,
+    complete,
+    enough,
+    expect,
+    planted,
+    variants,
+)
 
 # --- 🐢 How large is the cache? -----------------------------------------------------------------------------
 
@@ -203,7 +215,7 @@ def _judge_results(answer: Any) -> str | None:
         if expect(name, str, "each id in chosen_on").lower().startswith(("test-", "hard-")):
             return f"You chose on a message of a test split ({name[:20]}): it can test nothing now."
     slowest, best = min(results["my_tokens_per_second"]), max(results["baseline_tokens_per_second"])
-    if slowest < _TIMES * best:
+    if not at_least(slowest, _TIMES * best):
         return (
             f"Your slowest run ({slowest:.0f} tokens/s) is {slowest / best:.3f} times the notebook's best "
             f"({best:.0f}): {_TIMES} times is asked for, by each of your runs."

@@ -7,7 +7,18 @@ the learner's own words in a dictionary: this module cannot know whether they me
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, call, compared, complete, enough, expect, planted, variants
+from smol_course.exercises import (
+    Exercise,
+    Mistake,
+    at_most,
+    call,
+    compared,
+    complete,
+    enough,
+    expect,
+    planted,
+    variants,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -305,15 +316,15 @@ def _list_mistake(name: str, values: list[Any]) -> str | None:
 def _price(results: dict[str, Any]) -> str | None:
     """Compare memory, time and dev loss of the two sides."""
     most = min(results["baseline_peak_mb"]) / 2
-    if max(results["my_peak_mb"]) > most:
-        return f"Your largest peak is {max(results['my_peak_mb']):,.0f} MB; half of the notebook's is {most:,.0f}."
+    if not at_most(max(results["my_peak_mb"]), most):
+        return f"Your largest peak is {max(results['my_peak_mb']):,.1f} MB; half of the notebook's is {most:,.1f}."
     mean = {name: sum(results[name]) / len(results[name]) for name in _LISTS}
     slower = mean["my_seconds"] / mean["baseline_seconds"]
-    if slower > _SLOWER:
-        return f"It fits, but 1,000 tokens take {slower:.1f} times as long; {_SLOWER} times is allowed."
+    if not at_most(slower, _SLOWER):
+        return f"It fits, but 1,000 tokens take {slower:.3f} times as long; {_SLOWER} times is allowed."
     worse = mean["my_dev_loss"] - mean["baseline_dev_loss"]
-    if worse > _WORSE:
-        return f"It fits, but it learned less: your mean dev loss is {worse:.3f} above; {_WORSE} is allowed."
+    if not at_most(worse, _WORSE):
+        return f"It fits, but it learned less: your mean dev loss is {worse:.4f} above; {_WORSE} is allowed."
     return None
 
 
@@ -349,9 +360,9 @@ _LION = Exercise(
     ),
     wrong=(
         ("two seeds", _half(my_dev_loss=[0.2, 0.21]), "has 2 of at least 3 seeds"),
-        ("too large", _half(my_peak_mb=[2400, 2700, 2400]), "Your largest peak is 2,700 MB"),
+        ("too large", _half(my_peak_mb=[2400, 2700, 2400]), "Your largest peak is 2,700.0 MB"),
         ("gigabytes", _half(my_peak_mb=[2.4, 2.4, 2.4]), "looks like gigabytes"),
-        ("too slow", _half(my_seconds=[9.0, 9.5, 9.2]), "1.6 times as long"),
+        ("too slow", _half(my_seconds=[9.0, 9.5, 9.2]), "1.620 times as long"),
         ("learned less", _half(my_dev_loss=[0.5, 0.49, 0.5]), "it learned less"),
         ("few dev messages", _half(dev_messages=8), "8 dev messages decide too little"),
         ("more messages", _half(my_messages=200), "You train on 200 messages"),

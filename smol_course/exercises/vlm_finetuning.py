@@ -9,7 +9,19 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from smol_course.exercises import Exercise, Mistake, call, compared, complete, expect, planted, shares, variants
+from smol_course.exercises import (
+    Exercise,
+    Mistake,
+    at_least,
+    at_most,
+    call,
+    compared,
+    complete,
+    expect,
+    planted,
+    shares,
+    variants,
+)
 
 # --- 🐢 Labels of a padded row ------------------------------------------------------------------------------
 
@@ -331,18 +343,18 @@ def _run_mistake(results: dict[str, Any]) -> str | None:
     """What is wrong with one of the runs."""
     for run in range(len(results["after_right"])):
         now, gain = results["after_right"][run], results["after_right"][run] - results["before_right"][run]
-        if gain < _GAIN:
-            return f"Run {run} rises by {gain:.2f}; every run has to rise by {_GAIN}."
+        if not at_least(gain, _GAIN):
+            return f"Run {run} rises by {gain:.3f}; every run has to rise by {_GAIN}."
         controls = {name: results[name][run] for name in ("after_blank", "after_shuffled")}
         controls["most_frequent"] = results["most_frequent"]
         best = max(controls, key=lambda name: controls[name])
-        if now - controls[best] < _GAIN:
+        if not at_least(now - controls[best], _GAIN):
             return (
                 f"Run {run} is right in {now:.2f}, and {best} alone gets {controls[best]:.2f}: "
                 "it answers much of it without your picture."
             )
     lost = _mean(results["before_other_kinds"]) - _mean(results["after_other_kinds"])
-    if lost > _LOST:
+    if not at_most(lost, _LOST):
         return f"It learned your question and forgot others: they fell by {lost:.3f}; {_LOST} is allowed."
     return None
 
@@ -390,7 +402,7 @@ _LION = Exercise(
         ("few questions", _form(test_questions=40), "40 test questions decide too little"),
         ("trained on a test picture", _form(train_pictures=["2c" * 32]), "trained on 1 of the test pictures"),
         ("no sums", _form(test_pictures=["photo.png"]), "64 letters and digits"),
-        ("small gain", _form(before_right=[0.1, 0.6, 0.1]), "Run 1 rises by 0.16"),
+        ("small gain", _form(before_right=[0.1, 0.6, 0.1]), "Run 1 rises by 0.160"),
         ("blind is as good", _form(after_shuffled=[0.26, 0.7, 0.21]), "after_shuffled alone gets 0.70"),
         ("one answer is frequent", _form(most_frequent=0.6), "most_frequent alone gets 0.60"),
         ("forgot", _form(after_other_kinds=[0.6, 0.62, 0.61]), "forgot others"),
