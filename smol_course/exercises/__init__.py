@@ -55,14 +55,12 @@ class Mistake(Exception):
 class Exercise:
     """One exercise of a notebook.
 
-    ``id`` is topic/turtle, topic/dog or topic/lion. ``title`` and ``minutes`` (of a lion, at least) are also on its
-    card in the notebook, ``goal`` is one sentence. ``judge`` gets the answer and returns None if it is right, else
-    one or two sentences that name the mistake; it may raise `NotYet` or `Mistake`. Each of ``wrong`` is (label,
-    function that makes a wrong answer, piece of the message that it must get). With fewer than three of them,
-    ``few_wrong`` says why no more are plausible.
-
-    ``needs`` are the modules that the judge imports: `check` imports them before its clock starts, as an import that is
-    cut short leaves its library half loaded.
+    ``id`` is topic/turtle, topic/dog or topic/lion. ``title`` and ``minutes`` (of a lion, at least) are those of its
+    card in the notebook, ``goal`` is one sentence. ``judge`` gets the answer and returns None if it is right, else one
+    or two sentences that name the mistake; it may raise `NotYet` or `Mistake`. Each of ``wrong`` is (label, function
+    that makes a wrong answer, piece of the message that it must get). With fewer than three of them, ``few_wrong`` says
+    why no more are plausible. ``needs`` are the modules that the judge imports: `check` imports them before its clock
+    starts, as an import that is cut short leaves its library half loaded.
     """
 
     id: str
@@ -281,6 +279,25 @@ def compared(
             if [way(*copy.deepcopy(case)) for case in inputs] == values:
                 return message
     return say(next(i for i, (value, right) in enumerate(zip(values, wanted, strict=True)) if value != right))
+
+
+class Nearly(float):
+    """A learner's number as `compared` needs it: equal to each that differs by no more than a share of it, or of 1."""
+
+    def __new__(cls, value: float, share: float = 1e-6) -> "Nearly":
+        made = super().__new__(cls, value)
+        made.share = share
+        return made
+
+    share: float
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, float | int) and math.isclose(self, other, rel_tol=self.share, abs_tol=self.share)
+
+    def __ne__(self, other: object) -> bool:  # float has its own, which is no negation of ours
+        return not self == other
+
+    __hash__ = float.__hash__
 
 
 def planted(ways: dict[str, Callable[..., Any]]) -> tuple[tuple[str, Callable[[], Any], str], ...]:
