@@ -1,5 +1,5 @@
-"""The command ``smol``: what a learner types. It reads the options, calls the runner, and prints one
-sentence when something is wrong that the learner can mend."""
+"""The command ``smol``: what a learner types. It reads the options, calls the runner, and prints one sentence when
+something is wrong that the learner can mend."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -168,8 +168,7 @@ def build(
 
 
 def main() -> None:
-    """Run the command line. The exit status is 1 for a failing notebook or check, 2 for a mistake in the
-    request."""
+    """Run the command line. The exit status is 1 for a failing notebook or check, 2 for a mistake in the request."""
     for stream in (sys.stdout, sys.stderr):
         # A Windows console may lack a character of the text; a question mark is better than a traceback.
         stream.reconfigure(errors="replace")

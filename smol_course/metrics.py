@@ -22,10 +22,10 @@ _NO_NAME = object()  # what stands among the people and is not a name: equal to 
 def parse_event(text: str) -> dict | None:
     """Read the event out of a model's answer.
 
-    The answer may stand in a code fence or have words around it: the JSON object that begins at the first brace
-    counts, so that a model that was only prompted is not punished for its manners. Keys it left out are null (no
-    people: ``[]``); keys that are not in the schema are dropped; a value of the wrong type stays as it is and is
-    wrong wherever it is compared. An answer that begins with ``null`` (fences aside) is "no event": None.
+    The answer may stand in a code fence or have words around it: the JSON object that begins at the first brace counts,
+    so that a model that was only prompted is not punished for its manners. Keys it left out are null (no people:
+    ``[]``); keys that are not in the schema are dropped; a value of the wrong type stays as it is and is wrong wherever
+    it is compared. An answer that begins with ``null`` (fences aside) is "no event": None.
 
     Raises ValueError if there is neither.
     """
@@ -49,8 +49,8 @@ def _words(value: object) -> list[str]:
 
 
 def title_f1(answer: object, title: object) -> float:
-    """Return the token F1 (0 to 1) of two titles: word overlap, case and punctuation aside, as in SQuAD
-    (Rajpurkar et al., 2016, arXiv:1606.05250). Anything but a text scores 0 against a text."""
+    """Return the token F1 (0 to 1) of two titles: word overlap, case and punctuation aside, as in SQuAD (Rajpurkar et
+    al., 2016, arXiv:1606.05250). Anything but a text scores 0 against a text."""
     if not isinstance(answer, str) or not isinstance(title, str):
         return float(answer is None and title is None)
     left, right = _words(answer), _words(title)
@@ -276,9 +276,9 @@ def needed(before: float, after: float, changed: float | None = None, power: flo
     """Return how many examples show a difference between two shares, at 5 % error and with this power.
 
     Without ``changed``: examples for each of two models that were asked different questions. With it: examples that
-    both models were asked, where ``changed`` is the share on which they differ (gained and lost together; at least
-    the difference). Normal approximations; for the second see Connor (1987). Raises ValueError for equal shares, for
-    what is no share, and for a ``changed`` that is too small.
+    both models were asked, where ``changed`` is the share on which they differ (gained and lost together; at least the
+    difference). Normal approximations; for the second see Connor (1987). Raises ValueError for equal shares, for what
+    is no share, and for a ``changed`` that is too small.
     """
     from statistics import NormalDist
 
@@ -304,9 +304,9 @@ _CLOCK = re.compile(r"\b(\d{1,2})(?:[:.](\d{2}))?\s*(?:([ap])\.?m\b\.?)?", re.IG
 def confirmation_faults(text: str, event: str) -> list[str]:
     """Return what is wrong with a confirmation of an event (its JSON), as short names; [] for a good one.
 
-    Title (half of its words), day, start, place and people must be said as the event has them; a day or time that
-    it does not have is "invented". More than one sentence, and more than 25 words, are faults too. It cannot see
-    an invented place or person, nor flattery. Raises ValueError for ``null``, which there is nothing to say about.
+    Title (half of its words), day, start, place and people must be said as the event has them; a day or time that it
+    does not have is "invented". More than one sentence, and more than 25 words, are faults too. It cannot see an
+    invented place or person, nor flattery. Raises ValueError for ``null``, which there is nothing to say about.
     """
     wanted = json.loads(event)
     if wanted is None:
@@ -373,8 +373,8 @@ def record(
     """Record a number under a name: shown in the notebook, collected by ``smol run`` and quoted by every table.
 
     ``low`` and ``high`` are the ends of its 95 % interval, ``n`` the number of examples that it rests on. A pair
-    ``before_X`` and ``after_X`` becomes one row of the before/after table. Raises ValueError for a value that is
-    not a finite number, or a name that is not made of letters, digits and underscores.
+    ``before_X`` and ``after_X`` becomes one row of the before/after table. Raises ValueError for a value that is not a
+    finite number, or a name that is not made of letters, digits and underscores.
     """
     from IPython.display import display
 
@@ -401,8 +401,8 @@ def watch(trainer: Any, *lines: str) -> None:
 
     ``lines`` are format strings such as ``"step {step:3d}   loss {loss:.3f}"`` or ``"margin {rewards/margins:6.2f}"``.
     The first one whose names are all in the log is printed; where there is none, nothing. ``step`` is the global step,
-    every other name a float. A second call takes the place of the first. Raises ValueError for a line that does not
-    fit such numbers.
+    every other name a float. A second call takes the place of the first. Raises ValueError for a line that does not fit
+    such numbers.
     """
     from transformers import PrinterCallback
 

@@ -84,8 +84,8 @@ def made_jottings() -> "Dataset":
 def confirmations(split: str) -> "Dataset":
     """Return one split ("train" or "dev") of the confirmations: sentences that tell a user which event was noted.
 
-    Columns, all texts: ``id`` (that of the message whose event it is), ``event`` (its JSON), and three confirmations
-    of it: ``plain`` (one short sentence), ``rambling`` and ``flattering``. Each states the event rightly. Raises
+    Columns, all texts: ``id`` (that of the message whose event it is), ``event`` (its JSON), and three confirmations of
+    it: ``plain`` (one short sentence), ``rambling`` and ``flattering``. Each states the event rightly. Raises
     CourseError for another split.
     """
     from datasets import Dataset

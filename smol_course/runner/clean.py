@@ -22,8 +22,7 @@ _HTML_BAR = re.compile(r"<div>\s*<progress\b.*?</progress>.*?</div>|<progress\b.
 
 
 def strip_residue(node: NotebookNode) -> NotebookNode:
-    """Remove progress bars and widgets from the outputs, join texts printed piece by piece; return the
-    notebook."""
+    """Remove progress bars and widgets from the outputs, join texts printed piece by piece; return the notebook."""
     for cell in node.cells:
         if cell.cell_type == "code":
             cell.outputs = _joined([output for output in cell.outputs if not _residue(output)])
@@ -54,8 +53,7 @@ def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def tidy(node: NotebookNode, metadata: dict[str, Any]) -> NotebookNode:
-    """Give the notebook nothing but the metadata that git needs, and cell ids that only a changed cell
-    changes."""
+    """Give the notebook nothing but the metadata that git needs, and cell ids that only a changed cell changes."""
     strip_residue(node)
     node.nbformat, node.nbformat_minor = 4, 5
     node.metadata = nbformat.from_dict(
@@ -89,8 +87,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def unfit(node: NotebookNode, root: Path) -> str | None:
-    """Say what in the notebook must not go into git (an error, a path of this machine, too many bytes), or
-    None."""
+    """Say what in the notebook must not go into git (an error, a path of this machine, too many bytes), or None."""
     places = [str(p) for p in (root, Path.home(), Path(sys.prefix), cache_folder(), data_folder())]
     places = [place for place in places if len(place) > 3]
     pattern = re.compile("|".join(re.escape(form) for p in places for form in (p, p.replace("\\", "/"))) + r"(?!\w)")

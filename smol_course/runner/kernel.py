@@ -1,7 +1,7 @@
 """Execute a notebook in a kernel of its own, and measure it.
 
-It does not know where the notebook came from or where it goes. Peak memory is the largest sum of resident
-sizes over the kernel's process tree that a poll every quarter of a second saw; a shorter peak is missed.
+It does not know where the notebook came from or where it goes. Peak memory is the largest sum of resident sizes over
+the kernel's process tree that a poll every quarter of a second saw; a shorter peak is missed.
 """
 
 import asyncio
@@ -137,8 +137,7 @@ def hub_wanted(flag: bool) -> bool:
 
 
 def inject(node: NotebookNode, values: dict[str, Any]) -> NotebookNode:
-    """Put the values into a cell of their own after the cell tagged ``parameters``; return the same
-    notebook."""
+    """Put the values into a cell of their own after the cell tagged ``parameters``; return the same notebook."""
     if values:
         source = "\n".join(["# Given on the command line:", *(f"{name} = {value!r}" for name, value in values.items())])
         place = next(index for index, cell in enumerate(node.cells) if "parameters" in tags(cell)) + 1
@@ -214,9 +213,9 @@ def execute(
 ) -> Execution:
     """Execute a notebook's code cells in ``folder`` with the environment, filling in the outputs of ``node``.
 
-    ``on_cell`` is called with the number of each code cell, from 1, before it runs. A failing cell ends it,
-    unless ``keep_going``. What it opens below ``root``, where that is given, is recorded. Raises CourseError if no
-    kernel starts; KeyboardInterrupt passes through, with the kernel ended.
+    ``on_cell`` is called with the number of each code cell, from 1, before it runs. A failing cell ends it, unless
+    ``keep_going``. What it opens below ``root``, where that is given, is recorded. Raises CourseError if no kernel
+    starts; KeyboardInterrupt passes through, with the kernel ended.
     """
     code = [(index, cell) for index, cell in enumerate(node.cells) if cell.cell_type == "code" and cell.source.strip()]
     started, failure = time.monotonic(), None

@@ -28,8 +28,7 @@ _MARKDOWN_IMAGE = re.compile(r"!\[([^\]]*)\]\(\s*([^)\s]+)[^)]*\)")
 def write_report(folder: Path, title: str, chosen: list[Notebook], state: dict[str, Any]) -> Path:
     """Write ``report.html`` into the run folder and return its path.
 
-    ``state`` is the run's state: its ``notebooks`` contain each executed notebook's file name, costs and
-    results.
+    ``state`` is the run's state: its ``notebooks`` contain each executed notebook's file name, costs and results.
     """
     entries = state["notebooks"]
     results = {name: entry["results"] for name, entry in entries.items()}
@@ -83,8 +82,7 @@ def _body(executed: Path, notebook: Notebook) -> str:
 
 
 def _from_root(image: re.Match[str], notebook: Notebook) -> str:
-    """The image with its path from the repository's root: nbconvert embeds no file outside the folder it is
-    given.
+    """The image with its path from the repository's root: nbconvert embeds no file outside the folder it is given.
 
     A badge or a picture on a server becomes its description.
     """

@@ -1,7 +1,7 @@
 """Which notebooks there are, and what their text sources say.
 
-The text source (``N_module/notebooks/<topic>.py``) is the notebook; the ``.ipynb`` beside it is derived from
-it. Nothing here executes anything.
+The text source (``N_module/notebooks/<topic>.py``) is the notebook; the ``.ipynb`` beside it is derived from it.
+Nothing here executes anything.
 """
 
 import ast
@@ -59,8 +59,7 @@ class Notebook:
         return self.study.with_suffix(".json")
 
     def read(self) -> NotebookNode:
-        """Return the text source as a notebook without outputs. Raises CourseError if its header is
-        misplaced."""
+        """Return the text source as a notebook without outputs. Raises CourseError if its header is misplaced."""
         node = jupytext.reads(self.source.read_text(encoding="utf-8"), fmt="py:percent")
         if node.cells and node.cells[0].cell_type == "raw":
             raise CourseError(f"{self.source.name}: put what its header holds under `jupyter:`, or nobody reads it.")
@@ -93,8 +92,8 @@ def _topics(module: Path) -> list[Notebook]:
 def notebooks(targets: Iterable[str] = ()) -> list[Notebook]:
     """Return the notebooks that the targets name, each once, in order.
 
-    A target is ``all``, a module (``1``) or a notebook (``1/chat_templates``, or its path); no target means
-    all. Raises CourseError for a target that does not exist, naming those that do.
+    A target is ``all``, a module (``1``) or a notebook (``1/chat_templates``, or its path); no target means all. Raises
+    CourseError for a target that does not exist, naming those that do.
     """
     known = [notebook for module in modules() for notebook in _topics(module)]
     chosen: dict[str, Notebook] = {}
@@ -157,8 +156,7 @@ def fit(name: str, value: Any, default: Any) -> Any:
 def settings_for(chosen: list[Notebook], given: list[str]) -> dict[str, dict[str, Any]]:
     """Return, for each notebook's name, the values that ``--set name=value`` (repeated) gives its parameters.
 
-    Raises CourseError for a text without ``=``, a name that no chosen notebook has, or a value of another
-    type.
+    Raises CourseError for a text without ``=``, a name that no chosen notebook has, or a value of another type.
     """
     defaults = {notebook.name: parameters(notebook.read(), notebook.name) for notebook in chosen}
     known = sorted({name for names in defaults.values() for name in names})
