@@ -274,11 +274,13 @@ def test_the_fifty_leak_nothing() -> None:
 
 def test_a_planted_test_message_is_caught() -> None:
     """The negative control: as it is, in other case and marks, and with its slots exchanged."""
-    for row in TESTS[:40]:
-        assert leaks([*SEEDS, row | {"id": "planted"}], TESTS) == {"planted": "copy"}
-        shouted = row["message"].upper().replace(" ", "  ") + " !!"
-        assert leaks([planted(shouted)], TESTS) == {"planted": "copy"}
-        assert "planted" in leaks([planted(f"NB {row['message']} ok")], TESTS)
+    rows = [row | {"id": f"planted {number}"} for number, row in enumerate(TESTS[:40])]
+    copies = {row["id"]: "copy" for row in rows}
+    assert leaks([*SEEDS, *rows], TESTS) == copies
+    shouted = [planted(row["message"].upper().replace(" ", "  ") + " !!", id=row["id"]) for row in rows]
+    assert leaks(shouted, TESTS) == copies
+    longer = [planted(f"NB {row['message']} ok", id=row["id"]) for row in rows]
+    assert leaks(longer, TESTS).keys() == copies.keys()
 
 
 def test_a_planted_skeleton_is_caught() -> None:
