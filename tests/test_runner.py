@@ -180,6 +180,21 @@ def test_report_drops_whatever_an_output_would_fetch(course):
     _assert_self_contained(page)
 
 
+def test_report_shows_names_as_text(course):
+    """Of results, of costs and of notebooks: what looks like a tag is none."""
+    notebook = course.add("plain", PLAIN)
+    nbformat.write(new_notebook(), course.root / "x.ipynb")
+    result = {"name": "<i>speed", "value": 1, "low": None, "high": None, "n": None, "seed": None}
+    entry = {"executed": "x.ipynb", "results": [result], "seconds": 1, "peak_mb": 1, "status": "done"}
+    odd = runner.Notebook("1/<b>plain", notebook.source)
+    page = report.write_report(course.root, "t", [odd], {"notebooks": {odd.name: entry}}).read_text()
+    assert "<td>&lt;i&gt;speed</td>" in page and "<h2>1/&lt;b&gt;plain</h2>" in page
+    assert "<i>" not in page and "<b>" not in page
+    assert report._table("t", ("<u>",), [("1",)]) == (
+        "<h2>t</h2>\n<table><tr><th>&lt;u&gt;</th></tr><tr><td>1</td></tr></table>\n"
+    )
+
+
 def test_a_failing_notebook_is_named_with_cell_line_and_message(course, smol):
     course.add("a_fails", FAILS)
     course.add("b_waits", "# %%\nprint(1)\n")
@@ -431,44 +446,33 @@ def test_stale_outputs_are_found(built):
     assert "has no outputs yet" in runner.stale(built.notebook)
 
 
+def test_hashes_do_not_know_line_ends(built):
+    """A checkout on Windows may have others in the requirements, and Jupyter there writes them into cells."""
+    text = "x = 1\ny = 2"
+    unix, windows = (new_code_cell(source) for source in (text, text.replace("\n", "\r\n")))
+    assert sources.cells_sha256([unix]) == sources.cells_sha256([windows])
+    assert sources.cells_sha256([unix]) != sources.cells_sha256([new_code_cell(text.replace("\n", "\n\n"))])
+    pins, before = built.root / "requirements.txt", sources.requirements_sha256(built.root)
+    pins.write_bytes(pins.read_bytes().replace(b"\n", b"\r\n"))
+    assert sources.requirements_sha256(built.root) == before
+
+
 def test_other_pins_only_warn(built):
     (built.root / "requirements.txt").write_text("torch==2\n")
     with pytest.warns(UserWarning, match="other pinned requirements"):
         assert runner.stale(built.notebook) is None
 
 
-def test_stale_text_is_found_and_wrong_marks_named(built, smol):
+def test_build_finds_stale_text(built, smol):
     page = built.module / "README.md"
     good = page.read_text()
     page.write_text(good.replace("41 %", "99 %"))
     assert runner.refresh_text(write=False) == ["1_instruction_tuning/README.md"]
     assert "99 %" in page.read_text()
     assert smol("build", "--text-only").status == 0 and page.read_text() == good
-    for mark, reason in {
-        "value 1/residue after_acuracy %": "recorded no 'after_acuracy'; it recorded: after_accuracy",
-        "value 1/nothing x %": "There is no notebook '1/nothing'",
-        "vlaue 1/residue x %": "is not one of the marks",
-        "value 1/residue after_accuracy 7q": "is not one of the marks",
-        "costs": "is not one of the marks",
-    }.items():
-        page.write_text(f"<!--smol:{mark}--><!--/smol-->")
-        done = smol("build", "--text-only")
-        assert done.status == 2 and reason in done.err and "README.md" in done.err
-
-
-def test_text_quotes_the_runs_of_a_study(built):
-    page, mark = built.module / "README.md", "<!--smol:value 1/residue {} %ci-->{}<!--/smol-->"
-    page.write_text(mark.format("seed_1:after_accuracy", "old"))
-    runner.refresh_text(write=True)
-    assert page.read_text() == mark.format("seed_1:after_accuracy", "not measured yet")
-    result = {"name": "after_accuracy", "value": 0.5, "low": 0.4, "high": 0.6, "n": 100}
-    built.notebook.study_results.parent.mkdir(exist_ok=True)
-    built.notebook.study_results.write_text(json.dumps({"runs": {"seed_1": {"results": [result]}}}))
-    runner.refresh_text(write=True)
-    assert page.read_text() == mark.format("seed_1:after_accuracy", "50 % (40 to 60, n = 100)")
-    page.write_text(mark.format("seed_9:after_accuracy", ""))
-    with pytest.raises(CourseError, match="has no run 'seed_9'; it has: seed_1"):
-        runner.refresh_text(write=True)
+    page.write_text("<!--smol:vlaue 1/residue x %--><!--/smol-->")
+    done = smol("build", "--text-only")
+    assert done.status == 2 and "is not one of the marks" in done.err and "README.md" in done.err
 
 
 def test_build_refuses_an_edited_notebook(built, smol):
@@ -659,6 +663,19 @@ def test_check_runs_only_what_it_needs(course, smol, tmp_path):
     assert smol("check", str(mine)).err.count("\n") == 1
 
 
+def test_a_check_cell_that_answers_nothing_is_not_solved(course, smol):
+    """Its code is gone, or it checks something only under a condition."""
+    checks = 'check("topic/turtle", answer)', 'check("topic/dog", other)'
+    course.add("topic", CHECKED.replace(checks[0], "answer").replace(checks[1], "other"))
+    assert smol("check", "1/topic").status == 1
+    solved = CHECKED.replace("other = None", "other = 1")
+    course.add("topic", solved.replace(checks[0], "answer"))
+    done = smol("check", "1/topic")
+    assert done.status == 1 and done.out.count("✅") == 1
+    course.add("topic", solved)
+    assert smol("check", "1/topic").status == 0
+
+
 def test_progress_and_doctor(course, smol, monkeypatch):
     course.add("topic", CHECKED)
     exercises = [
@@ -682,11 +699,20 @@ def test_progress_and_doctor(course, smol, monkeypatch):
 def test_the_environment_asks_before_it_calls_anyone(monkeypatch, tmp_path):
     monkeypatch.setenv("SMOL_RUN", "elsewhere")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.delenv("DO_NOT_TRACK", raising=False)
     closed, opened = kernel.environment(None, False), kernel.environment(tmp_path, True)
     assert closed["HF_HUB_OFFLINE"] == closed["HF_DATASETS_OFFLINE"] == "1"
     assert "SMOL_RUN" not in closed and "SMOL_HUB" not in closed
     assert "HF_HUB_OFFLINE" not in opened and opened["SMOL_HUB"] == "1" and opened["SMOL_RUN"] == str(tmp_path)
-    assert all(env["HF_HUB_DISABLE_TELEMETRY"] == "1" for env in (closed, opened))
+    silent = {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+        "WANDB_MODE": "disabled",
+        "GRADIO_ANALYTICS_ENABLED": "False",
+    }
+    for env in (closed, opened):
+        assert {name: env.get(name) for name in silent} == silent
     assert os.environ["SMOL_RUN"] == "elsewhere"
 
 

@@ -8,11 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/dev.jsonl
-#       - smol_course/data/test.jsonl
 # ---
 
 # %% [markdown]
@@ -51,19 +46,17 @@ new_tokens = 52  # the longest answer we wait for; the longest right one is shor
 margin = 0.15  # how much better "after" must be, for the claim to stand
 
 # %% tags=["setup"]
-import json
 import random
-from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from IPython.display import HTML, display
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTConfig, SFTTrainer
-from smol_course.data import SYSTEM_PROMPT, events
+from smol_course.data import SYSTEM_PROMPT, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import record, score_events, wilson
+from smol_course.metrics import record, score_events, watch, wilson
 from smol_course.models import answer, artifact, find_model, save_artifact
 
 # %% [markdown]
@@ -236,20 +229,10 @@ print("the last scored tokens:", [tokenizer.decode(token) for token in ids[label
 # `loss` is measured on the batches as they come, `dev loss` on held-back messages that are never trained on.
 
 # %%
-class Watch(TrainerCallback):
-    """Print the two losses as they arrive."""
-
-    def on_log(self, args, state, control, logs=None, **_):
-        for name, label in {"loss": "loss", "eval_loss": "                dev loss"}.items():
-            if name in logs:
-                print(f"step {state.global_step:3d}   {label} {float(logs[name]):.3f}")
-
+log_lines = ("step {step:3d}   loss {loss:.3f}", "step {step:3d}                   dev loss {eval_loss:.3f}")
 
 # %%
-from transformers import PrinterCallback
-
-trainer.remove_callback(PrinterCallback)
-trainer.add_callback(Watch())
+watch(trainer, *log_lines)  # prints each of these lines when the trainer logs its numbers
 result = trainer.train()
 print(f"{result.metrics['train_runtime']:.0f} seconds")
 
@@ -348,8 +331,8 @@ assert same and again == first
 # three seeds, on the whole test set. It also trains longer, and once with a learning rate of zero, which must fail the claim.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/supervised_fine_tuning.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("supervised_fine_tuning")
+numbers = {run: found["results"] for run, found in study.items()}
 for run, found in numbers.items():
     r = found.get("after_event_accuracy")
     if r:

@@ -8,14 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/dev.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/data/confirmations.jsonl
-#       - smol_course/artifacts/organiser_sft/adapter_model.safetensors
-#       - 2_preference_alignment/studies/dpo.json
 # ---
 
 # %% [markdown]
@@ -63,7 +55,6 @@ margin = 0.05  # how much larger the share of liked confirmations must be, for t
 import json
 import math
 import random
-import warnings
 from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -71,16 +62,15 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from torch.nn.functional import logsigmoid
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
 from trl import DPOConfig, DPOTrainer
-from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events
+from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import WEEKDAYS, confirmation_faults, record, score_events, wilson
+from smol_course.metrics import WEEKDAYS, confirmation_faults, record, score_events, watch, wilson
 from smol_course.models import answer, artifact, find_model, save_artifact
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -356,7 +346,6 @@ config = DPOConfig(
     logging_steps=1, save_strategy="no", disable_tqdm=True, seed=seed,
 )
 trainer = DPOTrainer(model=policy, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(rows))
-trainer.remove_callback(PrinterCallback)
 print("adapters:", list(policy.peft_config))
 
 # %% [markdown]
@@ -417,14 +406,8 @@ def kl_of(event_texts):
     return ratios.mean().item(), ratios.std().item() / len(ratios) ** 0.5
 
 
-class Watch(TrainerCallback):
-    """Print the numbers of each step, and half way estimate the KL."""
-
-    def on_log(self, args, state, control, logs=None, **_):
-        if "loss" in logs:
-            words = ("chosen", "rejected", "margins", "accuracies")
-            print(f"step {state.global_step:2d}  loss {float(logs['loss']):.3f}",
-                  *(f"{word} {float(logs['rewards/' + word]):6.2f}" for word in words), sep="  ")
+class HalfWay(TrainerCallback):
+    """Half way, estimate the KL."""
 
     def on_step_end(self, args, state, control, **_):
         if state.global_step == max(1, state.max_steps // 2):
@@ -433,7 +416,9 @@ class Watch(TrainerCallback):
             print(f"         KL {kl:.1f} nats (standard error {error:.1f}, n = 8)")
 
 # %%
-trainer.add_callback(Watch())
+watch(trainer, "step {step:2d}  loss {loss:.3f}  chosen {rewards/chosen:6.2f}  rejected {rewards/rejected:6.2f}  "
+               "margins {rewards/margins:6.2f}  accuracies {rewards/accuracies:6.2f}")
+trainer.add_callback(HalfWay())
 result = trainer.train()
 record("pairs_seen", round(trainer.state.epoch * len(rows)), seed=seed)
 print(f"{result.metrics['train_runtime']:.0f} seconds")
@@ -586,8 +571,8 @@ assert not (folder / "ref").exists() and (folder / "adapter_model.safetensors").
 # fail the claim.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/dpo.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("dpo")
+numbers = {run: found["results"] for run, found in study.items()}
 columns = ["before_liked", "after_liked", "after_words", "after_facts_missing", "after_facts_false", "after_kl_nats",
            "chosen_change_nats", "after_event_accuracy", "chosen_is_shorter"]
 print("shuffled:", study["shuffled"]["failed"])

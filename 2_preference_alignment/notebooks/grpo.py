@@ -8,10 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/test.jsonl
 # ---
 
 # %% [markdown]
@@ -57,21 +53,19 @@ import json
 import random
 import statistics
 import tempfile
-import warnings
 from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
-from smol_course.data import events, in_like_batches
+from smol_course.data import events, in_like_batches, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import event_right, field_f1, fields_right, parse_event, record, score_events
+from smol_course.metrics import event_right, field_f1, fields_right, parse_event, record, score_events, watch
 from smol_course.models import answer, find_model
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -139,20 +133,7 @@ tutor = SFTTrainer(
                    per_device_train_batch_size=start_batch, train_sampling_strategy="sequential", **shared))
 
 # %%
-class Watch(TrainerCallback):
-    """Print chosen numbers of each log line under a short name."""
-
-    def __init__(self, names):
-        self.names = names
-
-    def on_log(self, args, state, control, logs=None, **_):
-        found = [f"{short} {float(logs[name]):.3f}" for name, short in self.names.items() if name in logs]
-        if found:
-            print(f"step {state.global_step:3d}  ", "   ".join(found))
-
-
-tutor.remove_callback(PrinterCallback)
-tutor.add_callback(Watch({"loss": "loss"}))
+watch(tutor, "step {step:3d}   loss {loss:.3f}")
 result = tutor.train()
 print(f"{result.metrics['train_runtime']:.0f} seconds")
 record("start_seconds_each_step", result.metrics["train_runtime"] / start_steps, n=start_steps, seed=seed)
@@ -306,8 +287,7 @@ config = GRPOConfig(
 trainer = GRPOTrainer(
     model=start, reward_funcs=graded, args=config, processing_class=tokenizer, peft_config=lora,
     train_dataset=for_grpo.map(lambda row: {"prompt": asked(row)}).select_columns(["prompt", "event"]))
-trainer.remove_callback(PrinterCallback)
-trainer.add_callback(Watch({"reward": "reward", "completions/mean_length": "tokens", "entropy": "entropy"}))
+watch(trainer, "step {step:3d}   reward {reward:.3f}   tokens {completions/mean_length:.3f}   entropy {entropy:.3f}")
 result = trainer.train()
 print(f"{result.metrics['train_runtime']:.0f} seconds")
 
@@ -443,8 +423,8 @@ for change, old, new, event in graded_pairs[:2] + graded_pairs[-3:]:
 # fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/grpo.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r["value"] for r in found["results"]} for run, found in study.items()}
+study = study_runs("grpo")
+numbers = {run: {name: r["value"] for name, r in found["results"].items()} for run, found in study.items()}
 columns = ["before_sampled_reward", "after_sampled_reward", "gained_sampled_reward", "before_field_f1", "after_field_f1",
            "before_event_accuracy", "after_event_accuracy", "groups_without_spread"]
 pd.DataFrame(numbers).T[columns].round(3)

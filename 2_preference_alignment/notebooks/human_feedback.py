@@ -8,14 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/dev.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/data/confirmations.jsonl
-#       - smol_course/artifacts/organiser_sft/adapter_model.safetensors
-#       - 2_preference_alignment/studies/human_feedback.json
 # ---
 
 # %% [markdown]
@@ -62,7 +54,6 @@ margin = 0.35  # how much better than counting words the reward model must be, f
 import json
 import random
 import re
-import warnings
 from math import comb
 from pathlib import Path
 import matplotlib.pyplot as plt
@@ -72,21 +63,20 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
-from transformers import PrinterCallback, TrainerCallback, logging, set_seed
+from transformers import logging, set_seed
 from trl import KTOConfig, KTOTrainer, RewardConfig, RewardTrainer
 
 # %% tags=["setup"]
 import chitchat_dataset
 from smol_course.evaluation.annotate import Annotator
-from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events
+from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import WEEKDAYS, confirmation_faults, record, score_events, wilson
+from smol_course.metrics import WEEKDAYS, confirmation_faults, record, score_events, watch, wilson
 from smol_course.models import answer, artifact, find_model
 
 # %% tags=["setup"]
 here = prepare()
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 logging.set_verbosity_error()  # else a report says what this notebook says: that the rating model's last layer is new
 set_seed(seed)
 model_path = find_model(model_name)
@@ -324,20 +314,11 @@ lora = LoraConfig(task_type="SEQ_CLS", r=16, lora_alpha=32, target_modules="all-
 config = RewardConfig(max_steps=reward_steps, per_device_train_batch_size=reward_batch, learning_rate=reward_rate, **shared)
 
 # %%
-class Watch(TrainerCallback):
-    """Print what the trainer logs, a few numbers only."""
-
-    def on_log(self, args, state, control, logs=None, **_):
-        shown = {name.split("/")[-1]: float(logs[name]) for name in
-                 ("loss", "accuracy", "margin", "rewards/chosen", "rewards/rejected", "kl") if name in logs}
-        if "loss" in shown:
-            print(f"step {state.global_step:3d}  " + "  ".join(f"{name} {value:6.3f}" for name, value in shown.items()))
-
-
 def trained(trainer):
     """Train, watched; return the model."""
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Watch())
+    watch(trainer, "step {step:3d}  loss {loss:6.3f}  accuracy {accuracy:6.3f}  margin {margin:6.3f}",
+          "step {step:3d}  loss {loss:6.3f}  chosen {rewards/chosen:6.3f}  rejected {rewards/rejected:6.3f}  kl {kl:6.3f}",
+          "step {step:3d}  loss {loss:6.3f}")
     print(f"{trainer.train().metrics['train_runtime']:.0f} seconds")
     return trainer.model.eval()
 
@@ -633,9 +614,9 @@ for event, texts, lengths in list(zip(asked, before, length))[:3]:
 # - The answers before and after are drawn from a few events. The interval covers those; the study's seeds cover training.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/human_feedback.json").read_text(encoding="utf-8"))["runs"]
+study = study_runs("human_feedback")
 for run, found in study.items():
-    numbers = {r["name"]: r for r in found["results"]}
+    numbers = found["results"]
     for name in ("before_good_confirmations", "after_good_confirmations", "reward_right_facts", "reward_right_long_truth"):
         if name in numbers:
             r = numbers[name]

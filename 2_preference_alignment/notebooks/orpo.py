@@ -8,14 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/confirmations.jsonl
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/dev.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 2_preference_alignment/studies/orpo.json
 # ---
 
 # %% [markdown]
@@ -65,26 +57,22 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 # %% tags=["setup"]
-import json
 import math
-import warnings
 from contextlib import contextmanager
-from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from datasets import Dataset
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
-from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, in_like_batches
+from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, in_like_batches, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import confirmation_faults, record, score_events, wilson
+from smol_course.metrics import confirmation_faults, record, score_events, watch, wilson
 from smol_course.models import answer, artifact, find_model
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -260,15 +248,10 @@ for style, means in before_means.items():
 # Take one pair. The trainer makes its batch: prompt and answer in one row, twice.
 
 # %%
-class Watch(TrainerCallback):
-    """Print what the trainer measures, as it comes."""
-    names = {"loss": "loss", "nll_loss": "NLL of chosen", "log_odds_chosen": "log odds ratio",
-             "rewards/margins": "reward margin"}
-
-    def on_log(self, args, state, control, logs=None, **_):
-        if "loss" in logs:
-            shown = [f"{label} {float(logs[name]):6.3f}" for name, label in self.names.items() if name in logs]
-            print(f"step {state.global_step:3d}  ", ",  ".join(shown))
+log_lines = (  # what ORPO measures, then DPO, then fine-tuning
+    "step {step:3d}   loss {loss:6.3f},  NLL of chosen {nll_loss:6.3f},  log odds ratio {log_odds_chosen:6.3f},  "
+    "reward margin {rewards/margins:6.3f}",
+    "step {step:3d}   loss {loss:6.3f},  reward margin {rewards/margins:6.3f}", "step {step:3d}   loss {loss:6.3f}")
 
 # %%
 def settings(rows, per_step, rate):
@@ -285,8 +268,7 @@ def settings(rows, per_step, rate):
 def make(trainer, config, rows, **more):
     """Make a trainer for the policy, with our way of watching it."""
     made = trainer(model=policy, args=config, processing_class=tokenizer, train_dataset=rows, **more)
-    made.remove_callback(PrinterCallback)
-    made.add_callback(Watch())
+    watch(made, *log_lines)
     return made
 
 # %%
@@ -511,8 +493,8 @@ for name, score in {"mean": torch.mean, "sum": torch.sum}.items():
 # on three seeds.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/orpo.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items() if not found.get("failed")}
+study = study_runs("orpo")
+numbers = {run: found["results"] for run, found in study.items() if not found.get("failed")}
 shown = ["train_tokens", "train_seconds", "after_preference_accuracy", "after_faultless", "after_words", "after_event_accuracy"]
 print("learning_rate_0:", study["learning_rate_0"]["failed"])
 pd.DataFrame({run: {name: found[name]["value"] for name in shown} for run, found in numbers.items()}).T.round(2)

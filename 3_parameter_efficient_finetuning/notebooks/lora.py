@@ -8,12 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/dev.jsonl
-#       - smol_course/data/test.jsonl
-#       - 3_parameter_efficient_finetuning/studies/lora.json
 # ---
 
 # %% [markdown]
@@ -56,26 +50,22 @@ margin = 0.40  # how much higher the field F1 must be after, for the claim to st
 
 # %% tags=["setup"]
 import copy
-import json
-import warnings
 from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import psutil
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import (
-    AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PrinterCallback, TrainerCallback, set_seed)
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
 from trl import SFTConfig, SFTTrainer
-from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches
+from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches, study_runs
 from smol_course.errors import CourseError
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import record, score_events
+from smol_course.metrics import record, score_events, watch
 from smol_course.models import answer, artifact, find_model, save_artifact
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -136,13 +126,7 @@ print(before_answers[0][:100])
 # learning rate.
 
 # %%
-class Watch(TrainerCallback):
-    """Print the loss as it arrives."""
-
-    def on_log(self, args, state, control, logs=None, **_):
-        if "loss" in logs:
-            print(f"step {state.global_step:3d}   loss {float(logs['loss']):.3f}")
-
+log_line = "step {step:3d}   loss {loss:.3f}"
 
 # %%
 def make_trainer(model, learning_rate, steps):
@@ -158,8 +142,7 @@ def make_trainer(model, learning_rate, steps):
     )
     trainer = SFTTrainer(
         model=model, args=config, processing_class=tokenizer, train_dataset=train_set, eval_dataset=dev_set)
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Watch())
+    watch(trainer, log_line)
     return trainer
 
 # %% [markdown]
@@ -446,8 +429,8 @@ if method in ("lora", "rslora", "dora"):
 # its memory is its own.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/lora.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("lora")
+numbers = {run: found["results"] for run, found in study.items()}
 
 
 def accuracy(run):

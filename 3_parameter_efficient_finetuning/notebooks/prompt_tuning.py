@@ -8,12 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/confirmations.jsonl
-#       - smol_course/data/test.jsonl
-#       - 3_parameter_efficient_finetuning/studies/prompt_tuning.json
 # ---
 
 # %% [markdown]
@@ -59,12 +53,12 @@ import pandas as pd
 import torch
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTConfig, SFTTrainer
-from smol_course.data import CONFIRM_PROMPT, confirmations, conversation, events, in_like_batches
+from smol_course.data import CONFIRM_PROMPT, confirmations, conversation, events, in_like_batches, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import confirmation_faults, record, wilson
+from smol_course.metrics import confirmation_faults, record, watch, wilson
 from smol_course.models import answer, find_model
 
 # %% tags=["setup"]
@@ -210,7 +204,6 @@ print(tuple(soft.shape), "in front of", tuple(words(ids).shape), "makes", tuple(
 
 # %%
 warnings.filterwarnings("ignore", message="Position ids are not supported")
-warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing. is deprecated")  # PEFT asks by the old name
 as_text = PromptTuningConfig(
     task_type="CAUSAL_LM", num_virtual_tokens=virtual_tokens, tokenizer_name_or_path=model_path,
     prompt_tuning_init="TEXT", prompt_tuning_init_text=CONFIRM_PROMPT)
@@ -262,7 +255,6 @@ def make_trainer(tuned, learning_rate):
     )
     trainer = SFTTrainer(model=tuned, args=config, processing_class=tokenizer,
                          train_dataset=train.map(example, remove_columns=train.column_names))
-    trainer.remove_callback(PrinterCallback)
     return trainer
 
 # %%
@@ -279,17 +271,9 @@ print("|".join(tokenizer.decode(token) for token in batch["input_ids"][0][scored
 # ## Training, watched
 
 # %%
-class Watch(TrainerCallback):
-    """Print the loss as it arrives."""
-
-    def on_log(self, args, state, control, logs=None, **_):
-        if "loss" in (logs or {}):
-            print(f"step {state.global_step:3d}   loss {float(logs['loss']):.3f}")
-
-
 def watched(trainer):
     """Train, print the loss on the way, and return its mean over the last three times it was logged."""
-    trainer.add_callback(Watch())
+    watch(trainer, "step {step:3d}   loss {loss:.3f}")
     print(f"{trainer.train().metrics['train_runtime']:.0f} seconds")
     losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     return sum(losses[-3:]) / len(losses[-3:])
@@ -442,8 +426,8 @@ for name, method, tokens, start, rate in others:
 # looked at when the claim was chosen, and once with a learning rate of zero, which must fail the claim.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/prompt_tuning.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("prompt_tuning")
+numbers = {run: found["results"] for run, found in study.items()}
 
 
 def told(r):

@@ -8,10 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/dev.jsonl
 # ---
 
 # %% [markdown]
@@ -50,11 +46,9 @@ compare = "checkpointing"  # what the claim compares with plain training; "nothi
 most_kept = 0.5  # the share of the activation bytes that may be left, for the claim to stand
 
 # %% tags=["setup"]
-import json
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import psutil
@@ -63,7 +57,7 @@ from peft import LoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 from transformers import PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer, pack_dataset
-from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches
+from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record
@@ -512,9 +506,9 @@ for count, length in ((4, 128), (1, 512), (1, 2048)):
 # process of its own. The bars are counted bytes; the diamond is the peak of the process.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/resources.json").read_text(encoding="utf-8"))["runs"]
+study = study_runs("resources")
 names = [name for name, run in study.items() if not run["failed"]]
-numbers = pd.DataFrame({name: {r["name"]: r["value"] for r in study[name]["results"]} for name in names}).T
+numbers = pd.DataFrame({name: {key: r["value"] for key, r in study[name]["results"].items()} for name in names}).T
 numbers.index = numbers.index.str.replace("_", " ")
 numbers[["weights_mb", "gradients_mb", "optimiser_mb", "activations_mb", "peak_mb", "padding_share",
          "seconds_per_1000_tokens", "after_dev_loss"]].round(2)

@@ -8,14 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/everyday.jsonl
-#       - smol_course/data/quiz.jsonl
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 4_evaluation/studies/automatic_benchmarks.json
 # ---
 
 # %% [markdown]
@@ -49,11 +41,9 @@ written_out = 16  # of them, those that the model answers in words; 0: as many
 pick = "most"  # "least": the metric picks the least likely option, the control
 
 # %% tags=["setup"]
-import json
 import random
 import tempfile
 from collections import Counter
-from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
@@ -65,7 +55,7 @@ from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.requests import Doc, SamplingMethod
 
 # %% tags=["setup"]
-from smol_course.data import choices, events
+from smol_course.data import choices, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import compare, record, wilson
@@ -452,8 +442,8 @@ print(f"✅ one number from three programs: {sum(before) / len(before):.3f}, at 
 # form, and repeats the forms with more examples and with other ones.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/automatic_benchmarks.json").read_text(encoding="utf-8"))["runs"]
-done = {name: {r["name"]: r for r in run["results"]} for name, run in study.items() if not run["failed"]}
+study = study_runs("automatic_benchmarks")
+done = {name: run["results"] for name, run in study.items() if not run["failed"]}
 pd.DataFrame({name: {key: f"{r['value']:.2f} ({r['low']:.2f} to {r['high']:.2f})" for key, r in found.items() if r["low"] is not None}
               for name, found in done.items()})
 

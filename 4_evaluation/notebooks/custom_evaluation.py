@@ -8,14 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/test.jsonl
-#       - smol_course/data/dev.jsonl
-#       - smol_course/data/confirmations.jsonl
-#       - smol_course/evaluation/reports
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 4_evaluation/studies/custom_evaluation.json
 # ---
 
 # %% [markdown]
@@ -54,7 +46,6 @@ import json
 import random
 import re
 import tempfile
-from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -66,7 +57,7 @@ from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.requests import Doc, SamplingMethod
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, confirmations, events
+from smol_course.data import SYSTEM_PROMPT, confirmations, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, compare, confirmation_faults, event_right, mcnemar, needed, record, wilson
@@ -546,8 +537,8 @@ print(f"✅ the metric passes; paired, the interval is {spread(paired) / spread(
 # conversations.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/custom_evaluation.json").read_text(encoding="utf-8"))["runs"]
-done = {name: {r["name"]: r for r in run["results"]} for name, run in study.items() if not run["failed"]}
+study = study_runs("custom_evaluation")
+done = {name: run["results"] for name, run in study.items() if not run["failed"]}
 wanted = ("judge_", "style_", "position_", "pairwise_")
 pd.DataFrame({name: {key: f"{r['value']:.2f}" + (f" ({r['low']:.2f} to {r['high']:.2f}, n = {r['n']})" if r["low"] is not None else "")
                      for key, r in results.items() if key.startswith(wanted)} for name, results in done.items()})

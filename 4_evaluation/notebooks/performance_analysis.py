@@ -8,14 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/data/everyday.jsonl
-#       - smol_course/evaluation/reports
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 4_evaluation/studies/performance_analysis.json
 # ---
 
 # %% [markdown]
@@ -59,7 +51,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
@@ -74,7 +65,7 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, choices, events
+from smol_course.data import SYSTEM_PROMPT, choices, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, bootstrap, compare, event_right, mcnemar, record, score_events, wilson
@@ -86,7 +77,6 @@ from smol_course.evaluation.harness import own_tasks_only, run_lighteval, write_
 # %% tags=["setup"]
 here = prepare()
 own_tasks_only()  # lighteval shall load our tasks only: some that it ships download data
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 model_path = find_model(model_name)
 rng = np.random.default_rng(seed)
 messages = list(events("test"))
@@ -186,8 +176,8 @@ if scored:
 # interval here as elsewhere, so small differences in height may be chance.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/performance_analysis.json").read_text(encoding="utf-8"))["runs"]
-done = {name: {r["name"]: r["value"] for r in run["results"]} for name, run in study.items() if not run["failed"]}
+study = study_runs("performance_analysis")
+done = {name: {key: r["value"] for key, r in run["results"].items()} for name, run in study.items() if not run["failed"]}
 variants = pd.DataFrame({name: numbers for name, numbers in done.items() if "strength" not in name}).T
 front = [name for name, row in variants.iterrows() if not any(
     (variants["latency_median"] < row["latency_median"]) & (variants["event_accuracy"] >= row["event_accuracy"]))]

@@ -8,10 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/artifacts/organiser_vlm/vision.safetensors
-#       - smol_course/artifacts/organiser_vlm/adapter_model.safetensors
 # ---
 
 # %% [markdown]
@@ -41,7 +37,6 @@ test_each = 24  # questions of each kind, for the control at the end
 
 # %% tags=["setup"]
 import math
-import warnings
 from itertools import groupby
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -54,7 +49,6 @@ from smol_course.vision.pictures import all_words, example, test_set
 from smol_course.vision.model import ask, evaluate, image_tokens, load_vlm, turns
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 

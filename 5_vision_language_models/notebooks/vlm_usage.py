@@ -8,10 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/artifacts/organiser_vlm
-#       - 5_vision_language_models/studies/vlm_usage.json
 # ---
 
 # %% [markdown]
@@ -48,7 +44,6 @@ margin = 0.25  # how much better than always saying the same the reading must be
 # %% tags=["setup"]
 import json
 import time
-import warnings
 from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
@@ -56,6 +51,7 @@ import pandas as pd
 import torch
 from PIL import Image
 from transformers import set_seed
+from smol_course.data import study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record, wilson
@@ -64,7 +60,6 @@ from smol_course.vision.pictures import DAYS, LEARNT, PARTS, blank, clip, exampl
 from smol_course.vision.model import NAME, ask, ask_all, image_tokens, load_vlm, turns
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 plt.rcParams["image.interpolation"] = "nearest"  # pixels as they are
 here = prepare()
 set_seed(seed)
@@ -445,8 +440,8 @@ print(f"✅ {seen:.0%} of the slots right, {guessed:.0%} by always saying the sa
 # and reads them blind, where the claim must fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/vlm_usage.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("vlm_usage")
+numbers = {run: found["results"] for run, found in study.items()}
 for run, found in numbers.items():
     slots, whole = found["read_slots_right"], found["read_weeks_right"]
     print(f"{run:14} slots right {slots['value']:4.0%} ({slots['low']:.0%} to {slots['high']:.0%}, n = {slots['n']}), "

@@ -8,15 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/data/jottings.jsonl
-#       - smol_course/data/jottings_made.jsonl
-#       - smol_course/artifacts/jotting_writer/adapter_model.safetensors
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 6_synthetic_datasets/studies/instruction_datasets.json
 # ---
 
 # %% [markdown]
@@ -65,7 +56,6 @@ import json
 import random
 import re
 import tempfile
-import warnings
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -78,7 +68,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, s
 from trl import SFTConfig, SFTTrainer
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches, jottings, made_jottings
+from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches, jottings, made_jottings, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, compare, event_right, record, score_events, wilson
@@ -88,7 +78,6 @@ from smol_course.synthetic.messages import (
     self_prompt, shorten, similarity, template_of, unlike, write_prompt)
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 rng = random.Random(seed)
@@ -546,8 +535,8 @@ print(f"✅ {gain:+.0%} event accuracy on jottings, {margin:.0%} asked for")
 # numbers. For each jotting we take the mean over the seeds; the interval comes from drawing jottings.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/instruction_datasets.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("instruction_datasets")
+numbers = {run: found["results"] for run, found in study.items()}
 shown = [f"after_{arm}_event_accuracy" for arm in ("seeds", "unfiltered", "filtered")]
 pd.DataFrame({run: {"before": found.get("before_event_accuracy", {}).get("value"),
                     **{name[6:-15]: found[name]["value"] for name in shown if name in found}}

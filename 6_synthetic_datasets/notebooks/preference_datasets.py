@@ -8,14 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/data/confirmations.jsonl
-#       - smol_course/artifacts/organiser_sft/adapter_model.safetensors
-#       - smol_course/artifacts/organiser_aligned/adapter_model.safetensors
-#       - 6_synthetic_datasets/studies/preference_datasets.json
 # ---
 
 # %% [markdown]
@@ -59,9 +51,7 @@ margin = 0.15  # how much larger the share of faultless confirmations must be, f
 import json
 import math
 import random
-import warnings
 from collections import Counter
-from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from datasets import Dataset
@@ -70,7 +60,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, s
 from trl import DPOConfig, DPOTrainer
 
 # %% tags=["setup"]
-from smol_course.data import CONFIRM_PROMPT, confirmations, conversation, events
+from smol_course.data import CONFIRM_PROMPT, confirmations, conversation, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, confirmation_faults, record, wilson
@@ -79,7 +69,6 @@ from smol_course.evaluation.suite import option_scores
 from smol_course.synthetic.shorthand import days_said, times_said
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 rng = random.Random(seed)
@@ -407,8 +396,8 @@ print(f"✅ {gain:+.0%} faultless confirmations, {margin:.0%} asked for")
 # sources, and once flips every second pair: that run must fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/preference_datasets.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r["value"] for r in found["results"]} for run, found in study.items()}
+study = study_runs("preference_datasets")
+numbers = {run: {name: r["value"] for name, r in found["results"].items()} for run, found in study.items()}
 for run, found in study.items():
     print(f"{run:12}", found["failed"] or ("the claim stands" if found["parameters"].get("margin", margin) > 0 else "asked for no claim"))
 columns = ["before_faultless", "after_faultless", "before_facts", "after_facts", "before_form", "after_form", "after_words"]

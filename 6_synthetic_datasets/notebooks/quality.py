@@ -8,15 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/dev.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/data/jottings.jsonl
-#       - smol_course/data/jottings_made.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 6_synthetic_datasets/studies/quality.json
 # ---
 
 # %% [markdown]
@@ -61,7 +52,6 @@ margin = 0.25  # how much above chance the suspects must be, for the claim to st
 import json
 import random
 import tempfile
-import warnings
 from collections import Counter
 from pathlib import Path
 import matplotlib.pyplot as plt
@@ -77,7 +67,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, s
 from trl import SFTConfig, SFTTrainer
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, conversation, events, jottings, made_jottings
+from smol_course.data import SYSTEM_PROMPT, conversation, events, jottings, made_jottings, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, record, wilson
@@ -88,7 +78,6 @@ from smol_course.synthetic.messages import distinct, event_faults, leaks, shorte
 from smol_course.settings import hub_allowed
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 rng = random.Random(seed)
@@ -334,8 +323,8 @@ pd.DataFrame(lines).T.round(2)
 # Two generations are few. The study goes to three generations beyond the first, once with the fifty kept in and once without:
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/quality.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r["value"] for r in found["results"]} for run, found in study.items()}
+study = study_runs("quality")
+numbers = {run: {name: r["value"] for name, r in found["results"].items()} for run, found in study.items()}
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3), sharex=True)
 for ax, what in zip(axes, ("distinct_2", "different_words")):
     for run, colour, marker in (("alone", "#D55E00", "o"), ("with_real", "#0072B2", "s")):

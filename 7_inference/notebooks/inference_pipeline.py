@@ -8,11 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/test.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 7_inference/studies/inference_pipeline.json
 # ---
 
 # %% [markdown]
@@ -45,35 +40,31 @@ padding_side = "left"  # where a batch is padded
 draws = 2000  # tokens drawn to see a distribution
 
 # %% tags=["setup"]
-import json
 import threading
 import time
-import warnings
-from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from tokenizers.decoders import DecodeStream
 from transformers import (
-    AutoModelForCausalLM, AutoTokenizer, TemperatureLogitsWarper, TextIteratorStreamer, TopKLogitsWarper,
+    AutoModelForCausalLM, TemperatureLogitsWarper, TextIteratorStreamer, TopKLogitsWarper,
     TopPLogitsWarper, pipeline, set_seed)
-from smol_course.data import SYSTEM_PROMPT, conversation, events
+from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
+from smol_course.inference.engines import organiser
 from smol_course.metrics import record, score_events
-from smol_course.models import answer, artifact, find_model, merged
+from smol_course.models import answer, merged
 
 # %% [markdown]
 # The organiser is the starting model with the adapter of [LoRA](../../3_parameter_efficient_finetuning/lora.md) merged into
 # it: yours if you made one, else the one that ships with the course.
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
-model_path = find_model(model_name)
-tokenizer = AutoTokenizer.from_pretrained(model_path)
-model = merged(model_path, artifact("organiser_lora", made_by="3/lora", base=model_path))
+model_path, adapter, tokenizer = organiser(model_name)
+model = merged(model_path, adapter)
 
 # %% [markdown]
 # ## From a message to tokens
@@ -383,8 +374,8 @@ print(answer(model, tokenizer, [talk], new_tokens)[0])
 # temperatures with three seeds each, and runs once with the padding on the right, which must fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/inference_pipeline.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("inference_pipeline")
+numbers = {run: found["results"] for run, found in study.items()}
 warm = {run: found["parameters"]["temperature"] for run, found in study.items() if run.startswith("temperature")}
 greedy = numbers["temperature_1_seed_0"]["greedy_event_accuracy"]["value"]  # every run has it, the same but for rounding
 measured = pd.DataFrame([{"temperature": 0.0, "event accuracy": greedy}] + [

@@ -8,11 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/test.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 7_inference/studies/optimisation.json
 # ---
 
 # %% [markdown]
@@ -53,36 +48,28 @@ margin = 5.0  # how many times plain float32's tokens per second the best engine
 
 # %% tags=["setup"]
 import gc
-import json
-import os
 import random
 import time
-import warnings
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 import gguf
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from transformers import AutoTokenizer, DynamicCache, StaticCache, set_seed
+from transformers import DynamicCache, StaticCache, set_seed
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, conversation, events
+from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
+from smol_course.inference.engines import LlamaCpp, OpenVINO, Transformers, check_engines, file_mb, organiser
 from smol_course.inference.gguf import KINDS, gguf_copy
-from smol_course.errors import CourseError
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record, score_events
-from smol_course.models import answer, artifact, find_model, merged
+from smol_course.models import merged
 
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
-model_path = find_model(model_name)
-adapter = artifact("organiser_lora", made_by="3/lora", base=model_path)
-tokenizer = AutoTokenizer.from_pretrained(model_path)
+model_path, adapter, tokenizer = organiser(model_name)
 
 # %% [markdown]
 # ## The model and its messages
@@ -323,62 +310,24 @@ kinds = sorted({name.split()[-1] for name in names} & set(KINDS))
 files = {kind: gguf_copy(model_path, adapter, kind) for kind in kinds}
 
 # %%
-def file_mb(kind):
-    """Megabytes of the file of this kind."""
-    return Path(files[kind]).stat().st_size / 1e6
-
-
-print({kind: f"{file_mb(kind):.0f} MB" for kind in kinds})
+print({kind: f"{file_mb(files[kind]):.0f} MB" for kind in kinds})
 
 # %% [markdown]
-# One small class for each engine. All have the same three methods: `ask` returns the answer to one prompt, `inbox` the answers
-# to all of them, given at once, and `top` log-probabilities of first tokens, to compare engines by.
+# One small class for each engine; they stand in `smol_course/inference/engines.py`. All have the same three methods: `ask` returns
+# the answer to one prompt, `inbox` the answers to all of them, given at once, and `top` log-probabilities of first tokens, to
+# compare engines by. Here is what each one is given.
 
 # %%
-class Transformers:
-    def __init__(self, kind):
-        self.model = model if kind == "float32" else merged(model_path, adapter).to(getattr(torch, kind))
-        self.mb = sum(p.nbytes for p in self.model.parameters()) / 1e6
-
-    @torch.inference_mode()
-    def ask(self, ids, most):
-        ids = torch.tensor([ids])
-        how = {"attention_mask": torch.ones_like(ids), "max_new_tokens": most, "do_sample": False}
-        return tokenizer.decode(self.model.generate(ids, **how)[0, ids.shape[1]:], skip_special_tokens=True)
-
-    def inbox(self):
-        return answer(self.model, tokenizer, prompts, new_tokens, batch_size=2 * at_once, show=False)
-
-    @torch.inference_mode()
-    def top(self, ids):
-        best = self.model(torch.tensor([ids]), logits_to_keep=1).logits[0, -1].float().log_softmax(-1).topk(10)
-        return dict(zip(best.indices.tolist(), best.values.tolist()))
+def transformers_engine(kind):
+    """The library itself, with the weights as numbers of this kind."""
+    weights = model if kind == "float32" else merged(model_path, adapter).to(getattr(torch, kind))
+    return Transformers(weights, tokenizer, prompts, new_tokens, at_once)
 
 
 # %%
-class LlamaCpp:
-    def __init__(self, kind):
-        import xllamacpp
-        settings = xllamacpp.CommonParams()
-        settings.model.path, settings.n_ctx, settings.n_parallel = files[kind], 512 * at_once, at_once
-        settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = here.cores
-        settings.verbosity, settings.ui, settings.fit_params = 0, False, False
-        self.server, self.mb = xllamacpp.Server(settings), file_mb(kind)
-
-    def _run(self, ids, most, **more):
-        job = {"prompt": ids, "max_tokens": most, "temperature": 0, "cache_prompt": False} | more
-        return self.server.handle_completions(job)["choices"][0]
-
-    def ask(self, ids, most):
-        return self._run(ids, most)["text"]
-
-    def inbox(self):
-        with ThreadPoolExecutor(at_once) as pool:
-            return list(pool.map(lambda ids: self.ask(ids, new_tokens), asked))
-
-    def top(self, ids):
-        best = self._run(ids, 1, logprobs=10)["logprobs"]["content"][0]["top_logprobs"]
-        return {one["id"]: one["logprob"] for one in best}
+def llama_cpp_engine(kind):
+    """llama.cpp, with the file of this kind."""
+    return LlamaCpp(files[kind], asked, new_tokens, at_once, here.cores)
 
 
 # %% [markdown]
@@ -386,39 +335,14 @@ class LlamaCpp:
 # says 0.0.
 
 # %%
-class OpenVINO:
-    def __init__(self, kind):
-        import openvino_genai
-        room = openvino_genai.SchedulerConfig()
-        room.cache_size = 1  # gigabytes for keys and values
-        self.genai, self.mb, how = openvino_genai, file_mb(kind), {"INFERENCE_NUM_THREADS": here.cores}
-        self.pipe = openvino_genai.ContinuousBatchingPipeline(files[kind], room, "CPU", how)
-
-    def _run(self, many, most, **more):
-        from openvino import Tensor
-        greedy = {"max_new_tokens": most, "do_sample": False, "eos_token_id": tokenizer.eos_token_id}
-        how = self.genai.GenerationConfig(**greedy | more)
-        found = self.pipe.generate([Tensor(np.array([ids])) for ids in many], [how] * len(many))
-        return [(one.m_generation_ids[0], one.m_scores[0]) for one in found]
-
-    def ask(self, ids, most):
-        return tokenizer.decode(self._run([ids], most)[0][0], skip_special_tokens=True)
-
-    def inbox(self):
-        return tokenizer.batch_decode([ids for ids, _ in self._run(asked, new_tokens)], skip_special_tokens=True)
-
-    def top(self, ids):
-        (tokens, score), = self._run([ids], 1, logprobs=1)
-        return {tokens[0]: score}
+def openvino_engine(kind):
+    """OpenVINO, with the file of this kind."""
+    return OpenVINO(files[kind], tokenizer, asked, new_tokens, here.cores)
 
 
 # %%
-libraries = {"transformers": Transformers, "llama.cpp": LlamaCpp, "openvino": OpenVINO}
-needed = {"llama.cpp": "xllamacpp", "openvino": "openvino_genai"}
-for name in names:
-    library_name, kind = name.split()
-    if importlib.util.find_spec(needed.get(library_name, "torch")) is None:
-        raise CourseError(f"{name} needs {needed[library_name]}, from the extra serving: run `uv sync --extra serving`.")
+libraries = {"transformers": transformers_engine, "llama.cpp": llama_cpp_engine, "openvino": openvino_engine}
+check_engines(names)  # before anything starts: is each of them known, and installed?
 
 # %% [markdown]
 # ## Side by side
@@ -651,8 +575,8 @@ if compiled:
 # compiling and early exit, and has a run without an engine, which must fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/optimisation.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("optimisation")
+numbers = {run: found["results"] for run, found in study.items()}
 whole = study["engines"]["parameters"]["engines"].split(",")[1:]
 
 

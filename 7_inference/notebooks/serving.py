@@ -8,12 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/test.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - smol_course/inference/front.py
-#       - 7_inference/studies/serving.json
 # ---
 
 # %% [markdown]
@@ -59,14 +53,11 @@ import json
 import logging
 import shutil
 import socket
-import sys
 import tempfile
 import threading
 import time
-import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 import httpx
 import matplotlib.pyplot as plt
 import numpy as np
@@ -76,23 +67,21 @@ import uvicorn
 
 # %% tags=["setup"]
 from openai import OpenAI
-from transformers import AutoTokenizer, set_seed
-from smol_course.data import SYSTEM_PROMPT, conversation, events
+from transformers import set_seed
+from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
 from smol_course.inference import front  # the file that the Dockerfile beside it starts
+from smol_course.inference.engines import organiser
 from smol_course.inference.gguf import gguf_copy
 from smol_course.errors import CourseError
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record
-from smol_course.models import artifact, find_model, merged
+from smol_course.models import merged
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
-model_path = find_model(model_name)
-adapter = artifact("organiser_lora", made_by="3/lora", base=model_path)
-tokenizer = AutoTokenizer.from_pretrained(model_path)
+model_path, adapter, tokenizer = organiser(model_name)
 
 # %% [markdown]
 # ## An engine's own server
@@ -462,8 +451,8 @@ print("the front's thread is", "alive" if thread.is_alive() else "gone")
 # load for ten minutes, and once with a front but no engine, which must fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/serving.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r["value"] for r in found["results"]} for run, found in study.items()}
+study = study_runs("serving")
+numbers = {run: {name: r["value"] for name, r in found["results"].items()} for run, found in study.items()}
 loads = [run for run in study if run.startswith(("slots_", "transformers"))]
 
 

@@ -8,12 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/test.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - smol_course/inference/front.py
-#       - 7_inference/studies/structured_output.json
 # ---
 
 # %% [markdown]
@@ -52,10 +46,8 @@ any_layout = False  # True: white space is left free, as JSON allows
 # %% tags=["setup"]
 import json
 import random
-import sys
 import tempfile
 import time
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import httpx
@@ -64,23 +56,20 @@ import pandas as pd
 import torch
 import xllamacpp
 from jsonschema import Draft202012Validator
-from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers import AutoModelForCausalLM, set_seed
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, conversation, events
+from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
 from smol_course.inference import front  # for its llama_server
+from smol_course.inference.engines import organiser
 from smol_course.inference.gguf import gguf_copy
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, record, score_events, wilson
-from smol_course.models import artifact, find_model
 
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
-model_path = find_model(model_name)
-adapter = artifact("organiser_lora", made_by="3/lora", base=model_path)
-tokenizer = AutoTokenizer.from_pretrained(model_path)
+model_path, adapter, tokenizer = organiser(model_name)
 
 # %% [markdown]
 # ## The schema
@@ -365,8 +354,8 @@ servers.clear()  # all servers end
 # left free.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/structured_output.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("structured_output")
+numbers = {run: found["results"] for run, found in study.items()}
 
 
 def share(run, name):

@@ -8,12 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/tasks.jsonl
-#       - smol_course/artifacts/organiser_tools/adapter_model.safetensors
-#       - smol_course/artifacts/organiser_code/adapter_model.safetensors
-#       - 8_agents/studies/code_agents.json
 # ---
 
 # %% [markdown]
@@ -51,7 +45,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-import warnings
 from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -60,7 +53,7 @@ from smolagents.local_python_executor import LocalPythonExecutor
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 # %% tags=["setup"]
-from smol_course.data import tasks
+from smol_course.data import study_runs, tasks
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import compare, record
@@ -70,7 +63,6 @@ from smol_course.agents.calendar import Calendar
 from smol_course.agents.sandbox import Limits, ProcessExecutor, SandboxError, docker_command, run_once
 from smol_course.agents.tools import Guard, Toolbox, as_text, final_answer, observed
 
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -329,8 +321,8 @@ if ready:
 # 8/code_agents`) has all 50 tasks of the organiser and all 60 that need one call, and the starting model, which must fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/code_agents.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("code_agents")
+numbers = {run: found["results"] for run, found in study.items()}
 names = ["json_done", "code_done", "json_actions_each", "code_actions_each", "json_seconds_each", "code_seconds_each"]
 print("not trained:", study["not_trained"]["failed"])
 pd.DataFrame({run: {name: found[name]["value"] for name in names if name in found}

@@ -8,10 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/questions.jsonl
-#       - 8_agents/studies/retrieval_agents.json
 # ---
 
 # %% [markdown]
@@ -49,8 +45,6 @@ margin = 0.2  # by how much hybrid recall@5 must beat chance, for the claim to s
 import json
 import random
 import re
-import warnings
-from pathlib import Path
 import bm25s
 import faiss
 import matplotlib.pyplot as plt
@@ -61,7 +55,8 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 # %% tags=["setup"]
-from smol_course.data import pages, questions
+from smol_course.agents.pages import pages, questions
+from smol_course.data import study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import bootstrap, record, wilson
@@ -71,7 +66,6 @@ from smol_course.agents.agent import SmallModel, Together, agent_for, run_agent
 from smol_course.agents.calendar import Calendar
 from smol_course.agents.tools import Guard, Toolbox
 
-warnings.filterwarnings("ignore", category=FutureWarning)
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -421,8 +415,8 @@ record("hostile_events_left", left, n=1, seed=seed)
 # fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/retrieval_agents.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("retrieval_agents")
+numbers = {run: found["results"] for run, found in study.items()}
 names = ["bm25_both_recall5", "embeddings_both_recall5", "hybrid_both_recall5", "hybrid_both_mrr", "threshold_answers", "threshold_declines",
          "model_answers", "model_declines", "agent_source", "agent_declines", "model_evidence", "sentence_evidence"]
 print("shuffled:", study["shuffled"]["failed"])
