@@ -35,7 +35,13 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
-from smol_course.vision.model.model import (
+from torch.utils.data import DataLoader, Dataset
+
+from smol_course.errors import CourseError
+from smol_course.files import in_one_step, write_json
+from smol_course.hardware import Machine, describe_short, prepare
+from smol_course.models import MODEL, find_model, provenance
+from smol_course.vision.model import (
     NAME,
     assemble,
     build_processor,
@@ -46,7 +52,7 @@ from smol_course.vision.model.model import (
     save_vlm,
     turns,
 )
-from smol_course.vision.model.pictures import (
+from smol_course.vision.pictures import (
     HELD_OUT,
     LEARNT,
     TEST_EACH,
@@ -56,12 +62,6 @@ from smol_course.vision.model.pictures import (
     fingerprint,
     test_set,
 )
-from torch.utils.data import DataLoader, Dataset
-
-from smol_course.errors import CourseError
-from smol_course.files import in_one_step, write_json
-from smol_course.hardware import Machine, describe_short, prepare
-from smol_course.models import MODEL, find_model, provenance
 
 # A GPU step costs its launches, not its arithmetic: there the batches are larger.
 BATCH = {"cpu": (64, 32), "cuda": (512, 256)}

@@ -78,7 +78,7 @@ def progress() -> None:
         topics.setdefault(exercise.id.split("/")[0], []).append(exercise)
     for module in runner.modules():
         console.print(module.name.replace("_", " "))
-        for notebook in runner.notebooks([module.name[0]]) if any(module.glob("notebooks/*.py")) else []:
+        for notebook in runner.notebooks([runner.number(module)]) if any(module.glob("notebooks/*.py")) else []:
             console.print(f"  {notebook.name}")
             for exercise in topics.get(notebook.topic, []):
                 console.print(f"    {exercise.level} {'✅' if exercise.id in done else 'open'}  {exercise.goal}")
@@ -159,11 +159,12 @@ def build(
         bool, typer.Option("--take-notebook", help="first copy edited notebooks into their text sources")
     ] = False,
     hub: Hub = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="run also those whose code does what it did")] = False,
 ) -> None:
-    """For authors: run notebooks, write them with their outputs, and refill the tables in the READMEs."""
+    """For authors: run notebooks whose code or data changed, write them with their outputs, and refill the tables."""
     from smol_course import runner
 
-    raise typer.Exit(runner.build(targets or [], text_only, take, hub, console))
+    raise typer.Exit(runner.build(targets or [], text_only, take, hub, fresh, console))
 
 
 def main() -> None:

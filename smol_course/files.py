@@ -1,26 +1,67 @@
 """Files and folders: written in one step, so that an interruption never leaves half of one, and hashed."""
 
+import glob
 import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from smol_course.errors import CourseError
+
+
+def record_opened(root: Path, log: Path) -> None:
+    """Write into the log which files below the root this process opens from now on, as lines ``r path`` or ``w path``.
+
+    Python's sources and what lies in folders such as ``.venv`` do not count. What it does not see: files that a child
+    process opens, or native code.
+    """
+    known: set[str] = set()
+    stream, prefix = log.open("a", encoding="utf-8"), os.path.join(root, "")
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event != "open" or not isinstance(arguments[0], str | bytes | os.PathLike):
+            return
+        path = os.path.abspath(os.fsdecode(arguments[0]))
+        name = path.removeprefix(prefix).replace(os.sep, "/")
+        if not path.startswith(prefix) or name.startswith(".") or name.endswith((".py", ".pyc")):
+            return
+        line = f"{'w' if _writes(*arguments[1:]) else 'r'} {name}\n"
+        if line not in known:
+            known.add(line)
+            stream.write(line)
+            stream.flush()
+
+    sys.addaudithook(note)
+
+
+def _writes(mode: str | None, flags: int) -> bool:
+    return bool(set(mode) & set("wax+")) if mode else bool(flags & (os.O_WRONLY | os.O_RDWR))
+
+
+def read_opened(log: Path) -> list[str]:
+    """Return the files that such a log names as read; those that the process wrote itself are left out."""
+    lines = log.read_text(encoding="utf-8").splitlines()
+    written = {line[2:] for line in lines if line[0] == "w"}
+    return [line[2:] for line in lines if line[0] == "r" and line[2:] not in written]
 
 
 @contextmanager
 def in_one_step(path: Path) -> Iterator[Path]:
     """Yield a draft beside the path, to be made as a file or a folder; at the end it takes the path's place.
 
-    When the block raises, the draft goes and the path stays as it was. Drafts of processes that were killed go first.
+    When the block raises, the draft goes and the path stays as it was. Drafts of processes that are gone go first.
     Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _remove(draft)
+    _tidy(path)
+    draft = _beside(path, "tmp")
     try:
         yield draft
         if draft.is_dir():
@@ -31,20 +72,38 @@ def in_one_step(path: Path) -> Iterator[Path]:
         _remove(draft)
 
 
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{what}")
+
+
+def _tidy(path: Path) -> None:
+    """Remove the drafts that this process, or one that is gone, left beside the path."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        number = left.name.removeprefix(f".{path.name}.").removesuffix(".tmp")
+        if number.isdecimal() and (int(number) == os.getpid() or not psutil.pid_exists(int(number))):
+            _remove(left)
+
+
 def _swap(draft: Path, folder: Path) -> None:
-    """Move a finished folder to its place; what was there goes."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    """Move a finished folder to its place; what was there goes, or comes back when that fails."""
+    old = _beside(folder, "old")
+    _remove(old)
     if folder.exists():
         os.replace(folder, old)
-    os.replace(draft, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        os.replace(draft, folder)
+    except BaseException:
+        if old.exists():
+            os.replace(old, folder)
+        raise
+    _remove(old)
 
 
-def _remove(draft: Path) -> None:
-    if draft.is_dir():
-        shutil.rmtree(draft, ignore_errors=True)
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
     else:
-        draft.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -88,4 +147,4 @@ def sha256_of(files: Iterable[Path]) -> str:
 
 def weight_files(folder: str | Path) -> list[Path]:
     """Return a model's or an adapter's safetensors files in order; [] where the folder is not at hand."""
-    return sorted(Path(folder).glob("*.safetensors")) if Path(folder).is_dir() else []
+    return sorted(Path(folder).glob("*.safetensors"))

@@ -85,7 +85,7 @@ def _set_up() -> tuple[Machine, bool]:
 
     cores = _threads()
     torch.set_num_threads(cores)
-    keeps_memory = _keepmemory()
+    keeps_memory = _keep_memory()
     where = device()
     float32, bf16 = matmul_rate(torch.float32, where), matmul_rate(torch.bfloat16, where)
     machine = Machine(
@@ -167,7 +167,7 @@ def physical_cores() -> int:
     return max(1, cores)
 
 
-def _keepmemory() -> bool:
+def _keep_memory() -> bool:
     """Tell glibc to keep freed buffers, and say whether it does.
 
     By default it hands each large one back to the kernel and faults its pages in again, at every step.
@@ -199,7 +199,7 @@ def memory() -> tuple[int, int]:
     """Return total and free memory in bytes, within a container's limit where there is one (cgroup 2, then 1)."""
     import psutil
 
-    memory = psutil.virtualmemory()
+    memory = psutil.virtual_memory()
     total, free = memory.total, memory.available
     for limit, used in (
         ("memory.max", "memory.current"),

@@ -1,14 +1,16 @@
 """Event accuracy, field F1, intervals, comparisons, and `record`: the one way a number leaves a notebook.
 
-Nothing here knows about models or files: a metric takes texts and gives numbers.
+`watch` prints what a trainer logs. Nothing here knows about models or files: a metric takes texts and gives numbers.
 """
 
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from string import Formatter
+from typing import Any
 
 FIELDS = ("title", "day", "start", "place", "people")
 TITLE_F1 = 0.5
@@ -200,35 +202,6 @@ def by_group(right: Sequence[bool], groups: Sequence[str]) -> dict[str, tuple[fl
     return {group: (sum(v) / len(v), *wilson(sum(v), len(v)), len(v)) for group, v in ordered}
 
 
-def field_outcomes(answers: list[str], events: list[str]) -> dict[str, Counter[str]]:
-    """Return what happened to each field, over all messages: a Counter for each name in FIELDS, and one for "event".
-
-    "event" counts "noted" (an event where there is one), "left alone" (none where there is none), "overlooked",
-    "made up" and "unreadable". A field is looked at in events that were noted: "right", "missing" (null where there
-    is something), "invented" (something where there is null) or "wrong" (another value).
-    """
-    found: dict[str, Counter[str]] = {name: Counter() for name in ("event", *FIELDS)}
-    for answer, event in zip(answers, events, strict=True):
-        truth = json.loads(event)
-        try:
-            given = parse_event(answer)
-        except ValueError:
-            found["event"]["unreadable"] += 1
-            continue
-        names = {(False, False): "noted", (True, True): "left alone", (True, False): "overlooked"}
-        found["event"][names.get((given is None, truth is None), "made up")] += 1
-        if given is not None and truth is not None:
-            for field, right in fields_right(given, truth).items():
-                found[field]["right" if right else _fault(given[field], truth[field])] += 1
-    return found
-
-
-def _fault(given: object, wanted: object) -> str:
-    if wanted in (None, []):
-        return "invented"
-    return "missing" if given in (None, []) else "wrong"
-
-
 # --- Comparing ----------------------------------------------------------------------------------------------
 
 
@@ -418,3 +391,48 @@ def record(
     span = f" ({result['low']:.3g} to {result['high']:.3g})" if has_interval else ""
     size = f", n = {result['n']}" if n is not None else ""
     display({_RESULT: result, "text/plain": f"{name} = {result['value']:.4g}{span}{size}"}, raw=True)
+
+
+# --- Watching a training ------------------------------------------------------------------------------------
+
+
+def watch(trainer: Any, *lines: str) -> None:
+    """Let a trainer of transformers or TRL print one line each time it logs, instead of its dictionary.
+
+    ``lines`` are format strings such as ``"step {step:3d}   loss {loss:.3f}"`` or ``"margin {rewards/margins:6.2f}"``.
+    The first one whose names are all in the log is printed; where there is none, nothing. ``step`` is the global step,
+    every other name a float. A second call takes the place of the first. Raises ValueError for a line that does not
+    fit such numbers.
+    """
+    from transformers import PrinterCallback
+
+    for line in lines:
+        line.format_map(dict.fromkeys(_names(line), 0.0) | {"step": 0})
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(_watcher())
+    trainer.add_callback(_watcher()(lines))
+
+
+@cache
+def _watcher() -> type:
+    """The class of the callback; made once, because transformers is imported only where something is trained."""
+    from transformers import TrainerCallback
+
+    class Watcher(TrainerCallback):
+        def __init__(self, lines: tuple[str, ...]) -> None:
+            self.lines = lines
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+            logs = logs or {}
+            for line in self.lines:
+                if _names(line) <= set(logs):
+                    numbers = {name: float(logs[name]) for name in _names(line)}
+                    print(line.format_map(numbers | {"step": state.global_step}))
+                    return
+
+    return Watcher
+
+
+def _names(line: str) -> set[str]:
+    """The names in a format string, but for ``step``."""
+    return {name for _, name, _, _ in Formatter().parse(line) if name is not None} - {"step"}

@@ -33,9 +33,9 @@ def for_cpu() -> list[str]:
 
 
 def silence_known_warnings() -> None:
-    """Do not show the warning that peft's loading raises and no learner can act on."""
-    # peft asks transformers by a name that transformers is about to drop.
-    warnings.filterwarnings("ignore", category=FutureWarning)
+    """Do not show the warnings that peft and TRL raise and no learner can act on."""
+    # They use transformers' names for gradient checkpointing, which it is about to drop.
+    warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing\w*` is deprecated", FutureWarning)
 
 
 def _patch(name: str) -> bool:

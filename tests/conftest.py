@@ -1,11 +1,13 @@
-"""What every run of the tests watches: which tracked files each test file opens, so that `.ci/reads.toml` stays true.
+"""The order of the tests, what several files of them share, and what every run watches: the files that they open.
 
-A run fails at its end where a test file opened a file that the patterns there do not give to it. The hook sees what
-Python opens in this process. It sees neither what a subprocess opens (a notebook's kernel, a server) nor what
-safetensors opens in Rust, so a folder of `smol_course/artifacts` counts as one thing: its configuration is opened
-wherever its weights are. Python that is imported is left out, since imports tell (`.ci/affected.py`).
+What takes a minute or more comes last. And `.ci/reads.toml` stays true: a run fails at its end where a test file opened
+a file that the patterns there do not give to it. The hook sees what Python opens in this process. It sees neither what
+a subprocess opens (a notebook's kernel, a server) nor what safetensors opens in Rust, so a folder of
+`smol_course/artifacts` counts as one thing: its configuration is opened wherever its weights are. Python that is
+imported is left out, since imports tell (`.ci/affected.py`).
 """
 
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -84,3 +86,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _unknown():
         terminalreporter.section("a pattern is missing in .ci/reads.toml", red=True)
         terminalreporter.write_line("\n".join(_unknown()))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests marked `slow` last, so that a mistake shows in the first minutes; else the order stays."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture
+def trl_utils(monkeypatch):
+    """TRL's module without any patch; afterwards as it was."""
+    module, kernels = (
+        importlib.import_module("trl.trainer.utils"),
+        importlib.import_module("trl.kernels.chunked_logprob"),
+    )
+    monkeypatch.setattr(module, "_use_triton", kernels._use_triton)
+    monkeypatch.setattr(module, "_ChunkedLogProbFunction", kernels.ChunkedLogProbFunction)
+    return module

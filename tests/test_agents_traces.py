@@ -9,9 +9,8 @@ import pytest
 
 from smol_course.agents.agent import CODE_PROMPT, JSON_PROMPT, call_mask
 from smol_course.agents.tools import FINAL, Toolbox, call_schema, faults, final_answer
-from smol_course.agents.traces import KINDS, of_message, traces
+from smol_course.agents.traces import KINDS, PEOPLE, TEMPLATE, Task, _listed, of_message, traces
 from smol_course.data import tasks
-from smol_course.evaluation.suite import traces as module
 from smol_course.models import MODEL, find_model
 from smol_course.synthetic.messages import grams, similarity
 
@@ -66,13 +65,11 @@ def test_kinds_are_there_and_the_seed_decides(made: dict) -> None:
 
 
 def test_a_plan_and_code_that_disagree_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = module._listed
+    def wrong(chance: object) -> Task:
+        task = _listed(chance)  # type: ignore[arg-type]
+        return Task(task.kind, task.before, task.message, task.plan, 'final_answer("nonsense")')
 
-    def wrong(chance: object) -> module.Task:
-        task = right(chance)  # type: ignore[arg-type]
-        return module.Task(task.kind, task.before, task.message, task.plan, 'final_answer("nonsense")')
-
-    monkeypatch.setattr(module, "KINDS", {wrong: 1})
+    monkeypatch.setattr("smol_course.agents.traces.KINDS", {wrong: 1})
     with pytest.raises(AssertionError, match="ends in"):
         traces(1, "json", "p")
 
@@ -88,7 +85,7 @@ def test_messages_without_day_or_time_ask_back() -> None:
 
 
 def test_names_of_training_begin_with_a_to_m() -> None:
-    parts = {part for name in module.PEOPLE for part in name.split()} - {"Dr", "Mr", "Mrs", "Aunt"}
+    parts = {part for name in PEOPLE for part in name.split()} - {"Dr", "Mr", "Mrs", "Aunt"}
     assert all(part[0] in "ABCDEFGHIJKLM" for part in parts)
 
 
@@ -120,9 +117,9 @@ def test_the_template_is_the_models_own_and_marks_what_the_model_writes(made: di
     for trace in made["json"][:20]:
         turns = trace["messages"]
         own = tokenizer.apply_chat_template(turns, tokenize=False)
-        assert tokenizer.apply_chat_template(turns, tokenize=False, chat_template=module.TEMPLATE) == own
+        assert tokenizer.apply_chat_template(turns, tokenize=False, chat_template=TEMPLATE) == own
         marked = tokenizer.apply_chat_template(
-            turns, chat_template=module.TEMPLATE, return_dict=True, return_assistant_tokens_mask=True
+            turns, chat_template=TEMPLATE, return_dict=True, return_assistant_tokens_mask=True
         )
         kept = [token for token, mark in zip(marked["input_ids"], marked["assistant_masks"], strict=True) if mark]
         written = "".join(f"{turn['content']}<|im_end|>" for turn in turns if turn["role"] == "assistant")

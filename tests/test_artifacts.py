@@ -74,7 +74,7 @@ def test_an_adapter_fits_the_bundled_base_and_does_as_it_says(name: str) -> None
 
     base = models.find_model(models.MODEL)
     told = _told(name)
-    assert told["base_sha256"] == models._weights_sha256(base)
+    assert told["base_sha256"] == models.weights_sha256(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
     model = PeftModel.from_pretrained(model, str(ship.SHIPPED / name))
     tokenizer, claimed = AutoTokenizer.from_pretrained(base), _results(told)
@@ -97,7 +97,7 @@ def test_the_writer_does_as_it_says() -> None:
 
     base = models.find_model(models.MODEL)
     told = _told("jotting_writer")
-    assert told["base_sha256"] == models._weights_sha256(base)
+    assert told["base_sha256"] == models.weights_sha256(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
     model = PeftModel.from_pretrained(model, str(ship.SHIPPED / "jotting_writer"))
     (again,) = jotting_writer.tested(model, AutoTokenizer.from_pretrained(base), bf16=False)
@@ -138,7 +138,8 @@ def test_a_recipe_leaves_an_adapter_and_tells_how_it_was_made(tmp_path: Path, mo
 def test_the_vision_model_is_small_safe_and_tells_how_well_it_sees() -> None:
     import torch
     from safetensors.torch import load_file
-    from smol_course.vision.model.pictures import HELD_OUT, LEARNT, fingerprint, test_set
+
+    from smol_course.vision.pictures import HELD_OUT, LEARNT, fingerprint, test_set
 
     folder, told = ship.SHIPPED / VLM, _told(VLM)
     files = {path.name: path.stat().st_size for path in folder.iterdir()}
@@ -164,11 +165,11 @@ def test_the_vision_model_is_small_safe_and_tells_how_well_it_sees() -> None:
 
 @BUNDLED
 def test_the_vision_model_fits_the_bundled_base_and_does_as_it_says() -> None:
-    from smol_course.vision.model.model import ask_all, load_vlm
-    from smol_course.vision.model.pictures import LEARNT, test_set
+    from smol_course.vision.model import ask_all, load_vlm
+    from smol_course.vision.pictures import LEARNT, test_set
 
     told = _told(VLM)
-    assert told["base_sha256"] == models._weights_sha256(models.find_model(models.MODEL))
+    assert told["base_sha256"] == models.weights_sha256(models.find_model(models.MODEL))
     model, processor = load_vlm(str(ship.SHIPPED / VLM))
     shown = test_set(4, LEARNT)
     said = ask_all(model, processor, shown, new_tokens=16)

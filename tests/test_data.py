@@ -6,23 +6,24 @@ import random
 import re
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from recipes.data_card import CARD, card_table
+from smol_course import data
+from smol_course.agents.pages import pages, questions
 from smol_course.data import (
-    CARD,
     SPLITS,
     SYSTEM_PROMPT,
-    card_table,
     choices,
     confirmations,
     conversation,
     events,
     in_like_batches,
     jottings,
-    pages,
-    questions,
+    study_runs,
     tasks,
 )
 from smol_course.errors import CourseError
@@ -308,7 +309,7 @@ def test_the_card_has_the_counts_of_the_files() -> None:
     card = CARD.read_text(encoding="utf-8")
     written = re.search(r"<!--counts-->\n(.*?)\n<!--/counts-->", card, re.DOTALL)
     assert written, "the card has no place for its table"
-    assert written[1] == card_table(), "run `python -m smol_course.data`"
+    assert written[1] == card_table(), "run `python -m recipes.data_card`"
     assert f"| messages | {' | '.join(str(len(rows)) for rows in ROWS.values())} |" in card
 
 
@@ -530,8 +531,52 @@ def test_evidence_is_short_and_not_the_question() -> None:
 def test_pages_hold_text_and_nothing_generated() -> None:
     lessons = pages("lessons")
     assert len(lessons) > 100 and len(pages("help")) > 40
-    assert not [page["source"] for page in lessons if "smol:value" in page["text"] or "arxiv.org" in page["text"]]
+    assert not [page["source"] for page in lessons if "smol:" in page["text"] or "arxiv.org" in page["text"]]
     assert {page["source"].split("#")[0] for page in lessons} >= {"dpo.md", "lora.md", "serving.md"}
     assert len(pages("help", 800)) < len(pages("help"))
     with pytest.raises(CourseError, match="take lessons or help"):
         pages("web")
+
+
+# --- What the studies measured ------------------------------------------------------------------------------
+
+
+def test_a_study_s_results_have_names() -> None:
+    runs = study_runs("dpo")
+    assert runs["shuffled"]["failed"] and {"parameters", "defaults", "seconds", "peak_mb"} <= set(runs["shuffled"])
+    for run in runs.values():
+        assert run["results"] and all(name == result["name"] for name, result in run["results"].items())
+
+
+def test_every_study_in_the_repository_is_found() -> None:
+    files = list(repository().glob("*/studies/*.json"))
+    assert len(files) > 20
+    for file in files:
+        assert list(study_runs(file.stem)) == list(json.loads(file.read_text(encoding="utf-8"))["runs"])
+
+
+@pytest.mark.parametrize("topic", ["nonsense", "", "*", "../studies/dpo", "dpo.json"])
+def test_a_topic_without_results_is_one_clear_sentence(topic: str) -> None:
+    with pytest.raises(CourseError, match=r"^There are no results of a study of '.*: take [^.]*\.$"):
+        study_runs(topic)
+
+
+def _study(folder: Path, value: float) -> None:
+    folder.mkdir(parents=True)
+    runs = {"seed_0": {"results": [{"name": "share", "value": value}], "failed": None}}
+    (folder / "new.json").write_text(json.dumps({"runs": runs}), encoding="utf-8")
+
+
+def test_a_study_is_found_in_any_module_and_in_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere() -> Path:
+        raise CourseError("The course's notebooks are not here.")
+
+    _study(tmp_path / "12_another_module" / "studies", 1.0)
+    _study(tmp_path / "site-packages" / "smol_course" / "studies", 2.0)
+    monkeypatch.setattr(data, "__file__", str(tmp_path / "site-packages" / "smol_course" / "data" / "__init__.py"))
+    monkeypatch.setattr(data, "repository", lambda: tmp_path)
+    assert study_runs("new")["seed_0"]["results"]["share"]["value"] == 1.0, "the repository's comes first"
+    monkeypatch.setattr(data, "repository", nowhere)
+    assert study_runs("new")["seed_0"]["results"]["share"]["value"] == 2.0

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from smol_course import cli, models
 from smol_course.data import events
 from smol_course.errors import CourseError
-from smol_course.evaluation import suite as organiser
+from smol_course.evaluation import suite
 from smol_course.evaluation.suite import Report, evaluate, gate, numbers
 from smol_course.metrics import score_events
 
-MESSAGES = organiser._messages()
+MESSAGES = suite._messages()
 KEYS = list(MESSAGES)
 needs_weights = pytest.mark.skipif(models._bundle() is None, reason="the bundled weights are not installed")
 
@@ -28,7 +28,7 @@ def answers(right: Callable[[int], bool], n: int = 120, name: str = "made up") -
     return Report(name, answers=given)
 
 
-def one(report: Report, baseline: Report) -> organiser.Verdict:
+def one(report: Report, baseline: Report) -> suite.Verdict:
     (verdict,) = gate(report, baseline)
     return verdict
 
@@ -92,7 +92,7 @@ def naive(model: Any, tokenizer: Any, prompt: str, option: str) -> float:
 def test_option_scores_are_sums_over_the_options_tokens(tiny: tuple[Any, Any], batch_size: int) -> None:
     prompts = ["Bread and", "Q: x?\nA:", "a"]
     options = [["b", "butter", "bu", "b b"], ["A", "B", "C", "D"], ["a longer one than the others", "b"]]
-    found = organiser.option_scores(*tiny, prompts, options, batch_size)
+    found = suite.option_scores(*tiny, prompts, options, batch_size)
     wanted = [[naive(*tiny, p, o) for o in group] for p, group in zip(prompts, options, strict=True)]
     for one_group, other in zip(found, wanted, strict=True):
         assert one_group == pytest.approx(other, abs=1e-4)
@@ -101,7 +101,7 @@ def test_option_scores_are_sums_over_the_options_tokens(tiny: tuple[Any, Any], b
 def test_option_scores_leave_the_model_as_it_was(tiny: tuple[Any, Any]) -> None:
     model, tokenizer = tiny
     model.train()
-    organiser.option_scores(model, tokenizer, ["a"], [["b"]])
+    suite.option_scores(model, tokenizer, ["a"], [["b"]])
     assert model.training
     model.eval()
 
@@ -111,16 +111,16 @@ def test_page_losses_are_the_models_own_loss(tiny: tuple[Any, Any]) -> None:
 
     model, tokenizer = tiny
     texts = ["abc " * 100, "xyz - " * 100, "hello " * 100]
-    found = organiser.page_losses(model, tokenizer, texts, batch_size=2)
+    found = suite.page_losses(model, tokenizer, texts, batch_size=2)
     for text, loss in zip(texts, found, strict=True):
-        ids = torch.tensor([tokenizer(text)["input_ids"][: organiser.PAGE_TOKENS + 1]])
+        ids = torch.tensor([tokenizer(text)["input_ids"][: suite.PAGE_TOKENS + 1]])
         assert loss == pytest.approx(model(input_ids=ids, labels=ids).loss.item(), abs=1e-4)
 
 
 def test_help_pages_are_long_enough(tiny: tuple[Any, Any]) -> None:
-    pages = organiser.help_pages(tiny[1], most=10)
+    pages = suite.help_pages(tiny[1], most=10)
     assert len(pages) == 10
-    assert all(len(tiny[1](text)["input_ids"]) > organiser.PAGE_TOKENS for text in pages.values())
+    assert all(len(tiny[1](text)["input_ids"]) > suite.PAGE_TOKENS for text in pages.values())
 
 
 def test_weights_are_known_by_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,15 +128,15 @@ def test_weights_are_known_by_their_bytes(tmp_path: Path, monkeypatch: pytest.Mo
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(content)
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
-    monkeypatch.setattr(organiser, "find_model", lambda name: str(tmp_path / "base"))
+    monkeypatch.setattr(suite, "find_model", lambda name: str(tmp_path / "base"))
     names = ("start", str(tmp_path / "whole"), str(tmp_path / "adapter"))
-    before = [organiser.weights_of(name) for name in names]
+    before = [suite.weights_of(name) for name in names]
     assert len(set(before)) == 3 and all(len(found) == 16 for found in before)
     (tmp_path / "base" / "model.safetensors").write_bytes(b"ONE")
-    after = [organiser.weights_of(name) for name in names]
+    after = [suite.weights_of(name) for name in names]
     assert [old == new for old, new in zip(before, after, strict=True)] == [False, True, False], "an adapter has a base"
     (tmp_path / "whole" / "model.safetensors").unlink()
-    assert organiser.weights_of(names[1]) == ""
+    assert suite.weights_of(names[1]) == ""
 
 
 # --- Reports ------------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def test_weights_are_known_by_their_bytes(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_report_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     report = Report("mine", "abc", {"x": "null"}, {"y": [-1.5, -2.0]}, {"z": 2.5}, {"seconds": 3})
     report.save(tmp_path / "mine.json")
-    assert organiser.read(tmp_path / "mine.json") == report
+    assert suite.read(tmp_path / "mine.json") == report
     assert [path.name for path in tmp_path.iterdir()] == ["mine.json"], "no draft is left"
 
 
@@ -153,9 +153,9 @@ def test_a_report_comes_back_as_it_was_saved(tmp_path: Path) -> None:
 def test_a_broken_report_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "broken.json").write_text(content)
     with pytest.raises(CourseError, match="broken.json is no report"):
-        organiser.read(tmp_path / "broken.json")
+        suite.read(tmp_path / "broken.json")
     with pytest.raises(CourseError, match="nothing.json is no report"):
-        organiser.read("nothing")
+        suite.read("nothing")
 
 
 def test_numbers_are_those_of_the_metrics() -> None:
@@ -165,14 +165,14 @@ def test_numbers_are_those_of_the_metrics() -> None:
     assert (value, low, high, n) == (wanted.accuracy, wanted.low, wanted.high, wanted.n)
     assert numbers(report)["field_f1"][0] == wanted.field_f1
     for by in ("register", "style"):
-        parts = organiser.slices(report, by)
+        parts = suite.slices(report, by)
         assert sum(part[3] for part in parts.values()) == n
         assert sum(part[0] * part[3] for part in parts.values()) == pytest.approx(value * n)
-    assert organiser.outcomes(report)["event"]["unreadable"] == 40
+    assert suite.outcomes(report)["event"]["unreadable"] == 40
 
 
 def test_perplexity_and_choices() -> None:
-    items = organiser._items()
+    items = suite._items()
     scores = {key: [-1.0 if place == row["right"] else -2.0 for place in range(4)] for key, row in items.items()}
     report = Report("knows all", choices=scores, pages={"a:1": 2.0, "b:2": 3.0})
     assert numbers(report)["choice_accuracy"][0] == 1
@@ -251,10 +251,10 @@ SHIPPED = ("start", "organiser_lora", "organiser_sft")
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_report_is_complete(name: str) -> None:
-    found = numbers(organiser.read(name))
+    found = numbers(suite.read(name))
     assert found["event_accuracy"][3] == len(MESSAGES), f"smol evaluate {name} --messages 0 --save …/{name}.json"
-    assert found["choice_accuracy"][3] == len(organiser._items())
-    assert len(organiser.read(name).pages) >= 20
+    assert found["choice_accuracy"][3] == len(suite._items())
+    assert len(suite.read(name).pages) >= 20
 
 
 @needs_weights
@@ -263,17 +263,54 @@ def test_a_shipped_report_is_about_the_shipped_weights(name: str, tmp_path: Path
     monkeypatch.setenv("SMOL_DATA", str(tmp_path))
     monkeypatch.delenv("SMOL_RUN", raising=False)
     monkeypatch.delenv("SMOL_HUB", raising=False)
-    assert organiser.read(name).weights == organiser.weights_of(name)
+    assert suite.read(name).weights == suite.weights_of(name)
 
 
 def test_a_shipped_report_agrees_with_where_its_adapter_came_from() -> None:
     for name in SHIPPED[1:]:
         made = json.loads((Path(models.__file__).parent / "artifacts" / name / "provenance.json").read_text())
         recorded = next(r for r in made["results"] if r["name"] == "after_event_accuracy")
-        value = numbers(organiser.read(name))["event_accuracy"][0]
+        value = numbers(suite.read(name))["event_accuracy"][0]
         assert recorded["low"] < value < recorded["high"]
 
 
 def test_the_gate_stops_the_model_that_was_never_tuned() -> None:
-    verdicts = {verdict.what: verdict for verdict in gate(organiser.read("start"), organiser.read("organiser_lora"))}
+    verdicts = {verdict.what: verdict for verdict in gate(suite.read("start"), suite.read("organiser_lora"))}
     assert verdicts["event accuracy"].worse
+
+
+EVENT = {
+    "title": "budget review",
+    "day": "friday",
+    "start": "19:30",
+    "place": "the Luna Room",
+    "people": ["Ana", "Dr Hale"],
+}
+EMPTY = {"title": "dentist", "day": None, "start": None, "place": None, "people": []}
+
+
+def test_field_outcomes_name_what_went_wrong() -> None:
+    wanted = [json.dumps(EVENT), json.dumps(EVENT), "null", "null", json.dumps(EMPTY), json.dumps(EVENT)]
+    answers = [
+        json.dumps(EVENT | {"day": None, "start": "10:00"}),
+        "null",
+        "null",
+        json.dumps(EMPTY),
+        json.dumps(EMPTY | {"place": "Luna", "people": ["Ana"]}),
+        "no idea",
+    ]
+    found = suite.field_outcomes(answers, wanted)
+    assert found["event"] == {"noted": 2, "overlooked": 1, "left alone": 1, "made up": 1, "unreadable": 1}
+    assert found["day"] == {"missing": 1, "right": 1}
+    assert found["start"] == {"wrong": 1, "right": 1}
+    assert found["place"] == {"right": 1, "invented": 1}
+    assert found["people"] == {"right": 1, "invented": 1}
+    assert found["title"] == {"right": 2}
+
+
+def test_field_outcomes_add_up() -> None:
+    wanted = [json.dumps(EVENT), "null", json.dumps(EMPTY)] * 3
+    answers = [json.dumps(EVENT | {"people": "Ana"})] * 4 + ["x"] * 2 + ["null"] * 3
+    found = suite.field_outcomes(answers, wanted)
+    assert sum(found["event"].values()) == len(wanted)
+    assert all(sum(found[field].values()) == found["event"]["noted"] for field in EVENT)

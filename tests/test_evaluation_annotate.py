@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from smol_course import files
 from smol_course.errors import CourseError
 from smol_course.evaluation import annotate
 from smol_course.evaluation.annotate import Annotator
@@ -101,7 +102,7 @@ def test_a_killed_session_loses_nothing(folder: Path):
 def test_killed_while_writing_the_old_file_stays(monkeypatch: pytest.MonkeyPatch):
     pairs = Annotator("pairs", PAIRS)
     pairs.label("1")
-    monkeypatch.setattr(annotate.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(files.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         pairs.label("1")
     assert set(Annotator("pairs", PAIRS).labels()) == {"p0"}

@@ -139,12 +139,23 @@ def prove_wrong(exercise: Exercise, label: str, shown: list[dict[str, Any]]) -> 
 
 def prove_card(exercise: Exercise) -> None:
     """The card is whole: three planted mistakes or a reason, each told apart from the others, and hints."""
-    assert exercise.goal.strip() and 0 < exercise.minutes <= 240
+    assert exercise.title.strip() and exercise.goal.strip() and 0 < exercise.minutes <= 240
     assert exercise.hints and all(exercise.hints)
     assert len(exercise.wrong) >= 3 or exercise.few_wrong, "plant three wrong answers, or say why not"
     pieces = [piece for _, _, piece in exercise.wrong]
     assert all(pieces) and len({label for label, *_ in exercise.wrong}) == len(exercise.wrong)
     assert len(set(pieces)) == len(pieces), "two mistakes that get the same message are one"
+
+
+# How a card says what an exercise takes; a lion's time has no end.
+TIMES = {5: "5 minutes", 20: "20 minutes", 60: "an hour or more", 120: "two hours or more"}
+
+
+def cards(topic: str, root: Path) -> list[str]:
+    """The headings of the exercises' cards in a topic's notebook."""
+    levels = "|".join(exercises.LEVELS.values())
+    text = notebook_of(topic, root).read_text(encoding="utf-8")
+    return re.findall(rf"^# ### ((?:{levels}) .*)$", text, re.MULTILINE)
 
 
 class Hostile:
@@ -279,9 +290,9 @@ def named(answer):
     return None if answer == "smol" else "It is written smol."
 
 EXERCISES = (
-    Exercise("fake/dog", "🐕", "name it", 20, named, ("It is small.",),
+    Exercise("fake/dog", "🐕", "A name", "name it", 20, named, ("It is small.",),
              (("loud", lambda: "SMOL", "written smol"),), few_wrong="there is one name"),
-    Exercise("fake/turtle", "🐢", "double it", 5, doubled, ("Twice.", "Use +.", "x + x"), (
+    Exercise("fake/turtle", "🐢", "Twice", "double it", 5, doubled, ("Twice.", "Use +.", "x + x"), (
         ("same", lambda: lambda x: x, "unchanged"),
         ("square", lambda: lambda x: x * x, "squared"),
         ("text", lambda: lambda x: str(x), "should be a whole number, but it is a text"),
@@ -356,7 +367,7 @@ def test_garbage_never_crashes(fake: SimpleNamespace, shown: list[dict[str, Any]
 
 
 def test_the_proofs_can_fail(fake: SimpleNamespace, shown: list[dict[str, Any]]) -> None:
-    lax = Exercise("fake/turtle", "🐢", "g", 5, lambda answer: None, ("h",), (("a", list, "b"),))
+    lax = Exercise("fake/turtle", "🐢", "t", "g", 5, lambda answer: None, ("h",), (("a", list, "b"),))
     sys.modules["smol_course.exercises.fake"].EXERCISES = (lax,)  # type: ignore[attr-defined]
     for prove in (
         lambda: prove_card(lax),
@@ -406,6 +417,13 @@ def test_garbage(name: str, label: str, shown: list[dict[str, Any]], libraries: 
     prove_garbage(REAL[name], label, shown)
 
 
+@pytest.mark.parametrize("topic", sorted({exercise.topic for exercise in REAL.values()}))
+def test_the_notebooks_cards_say_what_the_exercises_say(topic: str) -> None:
+    """So the card, `smol progress` and the README's table (`smol:exercises`) give one title and one time."""
+    known = [exercise for exercise in REAL.values() if exercise.topic == topic]
+    assert cards(topic, repository()) == [f"{one.level} {one.title} ({TIMES[one.minutes]})" for one in known]
+
+
 def test_every_check_and_solution_has_its_exercise() -> None:
     topics = {exercise.topic for exercise in REAL.values()}
     for source in repository().glob("[1-8]_*/notebooks/*.py"):
@@ -442,7 +460,7 @@ def test_an_unknown_exercise_names_the_known(fake: SimpleNamespace) -> None:
 @pytest.mark.parametrize(("name", "level"), [("fake", "🐢"), ("fake/cat", "🐢"), ("fake/dog", "🐢")])
 def test_an_id_that_does_not_fit_is_refused(name: str, level: str) -> None:
     with pytest.raises(ValueError, match="topic/turtle"):
-        Exercise(name, level, "goal", 5, lambda answer: None, (), ())
+        Exercise(name, level, "title", "goal", 5, lambda answer: None, (), ())
 
 
 @pytest.mark.parametrize(

@@ -1,228 +1,11 @@
-"""What the machine part promises: the same loss and gradients, a fallback that says so, and no surprises."""
+"""What the probe promises: settings that fit this machine, found once, and nothing claimed that is not so."""
 
-import importlib
-import importlib.util
-import sys
 import types
 
 import pytest
 import torch
 
 from smol_course import hardware
-
-# float32 differs only by the order of the sums; bfloat16 has 8 bits of mantissa.
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
-
-
-@pytest.fixture
-def trl_utils(monkeypatch):
-    """TRL's module without any patch; afterwards as it was."""
-    module, kernels = (
-        importlib.import_module("trl.trainer.utils"),
-        importlib.import_module("trl.kernels.chunked_logprob"),
-    )
-    monkeypatch.setattr(module, "_use_triton", kernels._use_triton)
-    monkeypatch.setattr(module, "_ChunkedLogProbFunction", kernels.ChunkedLogProbFunction)
-    return module
-
-
-@pytest.fixture
-def llama():
-    """The module of Llama without any patch; afterwards as it was."""
-    source = importlib.util.find_spec("transformers.models.llama.modeling_llama")
-    module = importlib.util.module_from_spec(source)
-    source.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def no_waiting_hook():
-    """Take away import hooks that a test leaves behind."""
-    before = list(sys.meta_path)
-    yield
-    sys.meta_path[:] = before
-
-
-def tiny_model():
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-        attn_implementation="eager",
-    )
-    return LlamaForCausalLM(config)
-
-
-def batch():
-    """Three prompts with completions, through TRL's own collator: 9 of 24 positions count."""
-    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
-
-    draw = torch.Generator().manual_seed(1)
-    examples = []
-    for prompt, completion in ((5, 3), (2, 4), (3, 2)):
-        ids = torch.randint(1, 300, (prompt + completion,), generator=draw).tolist()
-        examples.append({"input_ids": ids, "labels": [-100] * prompt + ids[prompt:]})
-    return DataCollatorForLanguageModeling(pad_token_id=0)(examples)
-
-
-def loss_and_gradients(trl_utils, monkeypatch, dtype):
-    """The loss, all gradients by name, and how many positions went through the output layer."""
-    scored = []
-    apply = trl_utils._ChunkedLogProbFunction.apply
-    counting = types.SimpleNamespace(apply=lambda hidden, *rest: scored.append(len(hidden)) or apply(hidden, *rest))
-    model = tiny_model()
-    trl_utils.add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
-    with monkeypatch.context() as patch:
-        patch.setattr(trl_utils, "_ChunkedLogProbFunction", counting)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
-            output = model(**batch(), fused_lm_head=True)
-    output.loss.backward()
-    return output, {name: weight.grad for name, weight in model.named_parameters()}, scored[0]
-
-
-@pytest.mark.parametrize("dtype", TOLERANCE)
-def test_scoring_labelled_positions_only_keeps_loss_and_gradients(trl_utils, monkeypatch, dtype):
-    slow, slow_gradients, slow_scored = loss_and_gradients(trl_utils, monkeypatch, dtype)
-    assert hardware._score_labelled_only(trl_utils)
-    fast, fast_gradients, fast_scored = loss_and_gradients(trl_utils, monkeypatch, dtype)
-    assert (slow_scored, fast_scored) == (3 * 7, 3 + 4 + 2)
-    near = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype] / 100}
-    torch.testing.assert_close(fast.loss, slow.loss, **near)
-    torch.testing.assert_close(fast.log_probs, slow.log_probs, **near)
-    torch.testing.assert_close(fast.entropy, slow.entropy, **near)
-    assert slow_gradients.keys() == fast_gradients.keys()
-    for name, gradient in slow_gradients.items():
-        size = gradient.abs().max().item()
-        assert size > 0, name
-        assert (fast_gradients[name] - gradient).abs().max().item() <= TOLERANCE[dtype] * size, name
-
-
-@pytest.mark.parametrize("change", [{"outputs": ("log_probs",)}, {"temperature": 0.7}, {"logits": 10}])
-def test_what_sft_does_not_ask_for_is_left_to_trl(trl_utils, monkeypatch, change):
-    asked = []
-    theirs = types.SimpleNamespace(apply=lambda *arguments: asked.append(arguments) or "theirs")
-    monkeypatch.setattr(hardware, "_MOST_LOGITS", change.get("logits", 1 << 27))
-    outputs, temperature = change.get("outputs", hardware._SFT_OUTPUTS), change.get("temperature", 1.0)
-    tensors = torch.ones(2, 4), torch.ones(8, 4), None, torch.tensor([1, 2])
-    assert hardware._PlainLogProbs(theirs).apply(*tensors, temperature, 32, None, 1.0, outputs) == "theirs"
-    assert len(asked) == 1
-
-
-def test_a_batch_without_labels_has_a_loss_of_zero(trl_utils):
-    assert hardware._score_labelled_only(trl_utils)
-    model, none = tiny_model(), batch()
-    none["labels"][:] = -100
-    trl_utils.add_fused_lm_head(model, outputs=hardware._SFT_OUTPUTS)
-    loss = model(**none, fused_lm_head=True).loss
-    loss.backward()
-    assert loss.item() == 0
-
-
-@pytest.mark.parametrize("dtype", TOLERANCE)
-def test_fused_norms_keep_results_and_gradients(llama, dtype):
-    def results():
-        torch.manual_seed(2)
-        norm = llama.LlamaRMSNorm(32, eps=1e-5).to(dtype)
-        x = torch.randn(4, 7, 32, dtype=dtype, requires_grad=True)
-        with torch.no_grad():
-            norm.weight.uniform_(0.5, 1.5)
-        y = norm(x)
-        (y * torch.linspace(-1, 1, 32, dtype=dtype)).sum().backward()
-        return y, x.grad, norm.weight.grad
-
-    theirs = results()
-    assert hardware._fuse_norms(llama)
-    fused = llama.LlamaRMSNorm.forward
-    assert hardware._fuse_norms(llama)
-    assert llama.LlamaRMSNorm.forward is fused
-    for ours, before in zip(results(), theirs, strict=True):
-        torch.testing.assert_close(ours, before, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
-
-
-def test_mixed_precisions_keep_the_library_s_dtype(llama):
-    norm = llama.LlamaRMSNorm(32)
-    before = norm(torch.ones(1, 32, dtype=torch.bfloat16))
-    assert hardware._fuse_norms(llama)
-    assert norm(torch.ones(1, 32, dtype=torch.bfloat16)).dtype == before.dtype
-
-
-def test_a_transformers_with_another_norm_runs_as_it_is(capsys):
-    assert not hardware._fuse_norms(types.ModuleType("llama_of_another_day"))
-    assert "runs as it is" in capsys.readouterr().out
-
-
-@pytest.fixture
-def linear():
-    """The module of torch's linear layers without any patch; afterwards as it was."""
-    source = importlib.util.find_spec("torch.nn.modules.linear")
-    module = importlib.util.module_from_spec(source)
-    source.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("dtype", TOLERANCE)
-def test_rows_with_gaps_need_no_product_for_each_row(linear, dtype):
-    torch.manual_seed(3)
-    layer = linear.Linear(32, 64, bias=False).to(dtype).requires_grad_(False)
-    last = torch.randn(4, 7, 32, dtype=dtype)[:, -1:]  # [4, 1, 32], with six rows between each two
-    found = []
-    for patched in (False, True):
-        assert not patched or (hardware._close_gaps(linear) and hardware._close_gaps(linear))
-        with torch.inference_mode(), torch.profiler.profile() as seen:
-            result = layer(last)
-        found.append((result, "aten::bmm" in {event.key for event in seen.key_averages()}))
-    (theirs, apart), (ours, still_apart) = found
-    assert apart and not still_apart
-    torch.testing.assert_close(ours, theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
-
-
-def test_a_torch_with_other_linear_layers_runs_as_it_is(capsys):
-    assert not hardware._close_gaps(types.ModuleType("torch_of_another_day"))
-    assert "run as they are" in capsys.readouterr().out
-
-
-def test_other_devices_keep_trl_s_own_answer(trl_utils):
-    assert hardware._score_labelled_only(trl_utils)
-    assert trl_utils._use_triton(torch.device("cpu")) is True
-    assert not trl_utils._use_triton(torch.device("meta"))
-
-
-def test_a_trl_without_the_private_name_runs_as_it_is_and_says_so(capsys):
-    assert not hardware._score_labelled_only(types.ModuleType("trl_of_another_day"))
-    assert "runs as it is" in capsys.readouterr().out
-
-
-def test_a_trl_that_uses_the_name_for_more_runs_as_it_is(tmp_path, monkeypatch, capsys):
-    text = "from kernels import _use_triton\na = _use_triton(1)\nb = _use_triton(2)\n"
-    (tmp_path / "other_trl.py").write_text(text)
-    (tmp_path / "kernels.py").write_text("def _use_triton(device):\n    return False\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    module = importlib.import_module("other_trl")
-    assert not hardware._score_labelled_only(module)
-    assert module._use_triton(torch.device("cpu")) is False
-    assert "runs as it is" in capsys.readouterr().out
-
-
-def test_a_module_imported_later_is_patched_then(tmp_path, monkeypatch, no_waiting_hook):
-    (tmp_path / "later.py").write_text("value = 1\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(hardware._PATCHES, "later", lambda module: bool(setattr(module, "value", 2)) or True)
-    assert hardware._patch("later")
-    assert hardware._patch("later")
-    assert sum(isinstance(finder, hardware._OnImport) and finder.name == "later" for finder in sys.meta_path) == 1
-    assert importlib.import_module("later").value == 2
-    assert not any(isinstance(finder, hardware._OnImport) and finder.name == "later" for finder in sys.meta_path)
-
-
-def test_a_library_that_is_not_installed_is_no_error():
-    assert not hardware._patch("smol_library_that_nobody_has")
 
 
 def test_prepare_twice_changes_nothing(trl_utils, capsys):
@@ -275,36 +58,23 @@ def test_an_allocator_that_refuses_is_not_claimed(monkeypatch):
 @pytest.mark.parametrize(("wish", "threads"), [("3", 3), ("", None), ("many", None), ("0", None)])
 def test_omp_num_threads_decides_when_it_is_a_number(monkeypatch, wish, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", wish)
-    assert hardware._threads() == (threads or hardware._physical_cores())
-
-
-def test_describe_names_everything_and_gives_advice_as_text():
-    rows = hardware.describe()
-    names = [what for what, _, _ in rows]
-    assert names == ["Python", "Cores", "Memory", "Disk", "PyTorch", "Accelerator", "Instruction set"]
-    assert all(isinstance(value, str) and value and isinstance(advice, str) for _, value, advice in rows)
-
-
-def test_an_old_python_is_told_what_to_do(monkeypatch):
-    monkeypatch.setattr(hardware.sys, "version_info", (3, 10, 4))
-    assert "3.11" in hardware._python_row()[2]
+    assert hardware._threads() == (threads or hardware.physical_cores())
 
 
 def test_a_container_s_limit_counts_as_the_memory(monkeypatch, tmp_path):
     (tmp_path / "memory.max").write_text(f"{2 * 2**30}\n")
     (tmp_path / "memory.current").write_text(f"{2**30}\n")
     monkeypatch.setattr(hardware, "_CGROUP", tmp_path)
-    total, free = hardware._memory()
+    total, free = hardware.memory()
     assert total == 2 * 2**30
     assert free <= 2**30
-    assert "8 GB" in hardware._memory_row()[2]
 
 
 def test_no_limit_is_the_whole_memory(monkeypatch, tmp_path):
     monkeypatch.setattr(hardware, "_CGROUP", tmp_path)
-    whole = hardware._memory()[0]
+    whole = hardware.memory()[0]
     (tmp_path / "memory.max").write_text("max\n")
-    assert hardware._memory()[0] == whole
+    assert hardware.memory()[0] == whole
 
 
 def test_the_short_description_has_cores_and_memory():

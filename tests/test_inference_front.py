@@ -4,7 +4,6 @@ The engine is a stand-in whose answers, delays and failures a test decides; the 
 """
 
 import asyncio
-import importlib.util
 import json
 import os
 import signal
@@ -15,27 +14,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 
-FRONT = Path(__file__).resolve().parents[1] / "smol_course" / "inference" / "front.py"
+from smol_course.inference import front
+
+FRONT = Path(front.__file__)
 GOOD = {"messages": [{"role": "user", "content": "dinner Friday"}], "max_tokens": 8}
 CHAT = "/v1/chat/completions"
-
-
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("front", FRONT)
-    assert spec and spec.loader
-    module = sys.modules["front"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-front = _load()
 
 
 class Engine(httpx.AsyncBaseTransport):
@@ -389,6 +378,26 @@ def test_a_stop_lets_answers_finish() -> None:
         finally:
             process.kill()
             process.wait()
+
+
+def test_the_file_alone_starts_as_the_image_starts_it(tmp_path: Path) -> None:
+    """The Dockerfile copies this one file; nothing else of the course is there."""
+    steps = FRONT.with_name("Dockerfile").read_text(encoding="utf-8").splitlines()
+    assert [step for step in steps if step.startswith(("COPY", "ADD"))] == ["COPY front.py /front.py"]
+    (tmp_path / "front.py").write_bytes(FRONT.read_bytes())
+    # None in sys.modules: an import of the package fails, wherever it is installed.
+    alone = "import runpy, sys; sys.modules['smol_course'] = None; runpy.run_path('front.py', run_name='__main__')"
+    with serving(Engine()) as engine, free_port() as port:
+        command = [sys.executable, "-I", "-c", alone, "--engine", str(engine.base_url), "--port", str(port)]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            here = f"http://127.0.0.1:{port}"
+            wait_until(lambda: process.poll() is not None or _well(here), 30)
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert httpx.post(here + CHAT, json=GOOD, timeout=20).status_code == 200
+        finally:
+            process.kill()
+            process.communicate()
 
 
 @contextmanager

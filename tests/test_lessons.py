@@ -22,8 +22,10 @@ def lesson(topic: str) -> str:
 
 
 def says(topic: str, *texts: str) -> None:
-    """Fail where the lesson does not say these words any more: then the test below them proves nothing."""
-    missing = [text for text in texts if text not in lesson(topic)]
+    """Fail where the lesson does not say these words any more, wherever its lines break: then the test below them
+    proves nothing."""
+    written = " ".join(lesson(topic).split())
+    missing = [text for text in texts if text not in written]
     assert not missing, f"{topic}.md no longer says {missing}"
 
 
@@ -44,8 +46,8 @@ QUOTING = [page for page in sorted(ROOT.glob("[1-8]_*/*.md")) if QUOTED.search(p
 def test_quoted_output_was_printed_by_the_notebook(topic: str) -> None:
     quotes, output = QUOTED.findall(lesson(topic)), printed(topic)
     assert not [quote for quote in quotes if quote not in output]
-    spoilt = quotes[0].replace("→", "←").replace("a", "b")
-    assert spoilt not in output
+    corrupted = quotes[0].replace("→", "←").replace("a", "b")
+    assert corrupted not in output
 
 
 def sigmoid(x: float) -> float:
@@ -132,10 +134,10 @@ def test_how_large_a_lead_306_messages_show() -> None:
     assert needed(0.6, 0.65, 0.15) > 306 > needed(0.6, 0.7, 0.20)
 
 
-def test_how_often_many_checks_cry_for_nothing() -> None:
+def test_how_often_many_checks_raise_a_false_alarm() -> None:
     says("custom_evaluation", "With seven tests", "in up to three of ten cases")
     assert 1 - 0.95**7 == pytest.approx(0.3, abs=0.005)
-    says("performance_analysis", "twenty checks that each cry for nothing in 5 %", "in about two of three runs")
+    says("performance_analysis", "twenty checks that each raise a false alarm in 5 %", "in about two of three runs")
     assert 1 - 0.95**20 == pytest.approx(2 / 3, abs=0.03)
 
 
@@ -199,7 +201,7 @@ def test_a_small_pool_leaves_mostly_templates() -> None:
 
 
 def test_what_made_messages_did_to_a_model() -> None:
-    says("instruction_datasets", "Neither interval holds zero", "it, too, needs more than fifty")
+    says("instruction_datasets", "Neither interval contains zero", "it, too, needs more than fifty")
     says("instruction_datasets", "more than a fresh adapter reached with any of the three")
     folder = ROOT / "6_synthetic_datasets"
     notebook = json.loads((folder / "notebooks" / "instruction_datasets.ipynb").read_text(encoding="utf-8"))

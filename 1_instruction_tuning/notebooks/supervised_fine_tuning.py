@@ -8,11 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/dev.jsonl
-#       - smol_course/data/test.jsonl
 # ---
 
 # %% [markdown]
@@ -51,19 +46,17 @@ new_tokens = 52  # the longest answer we wait for; the longest right one is shor
 margin = 0.15  # how much better "after" must be, for the claim to stand
 
 # %% tags=["setup"]
-import json
 import random
-from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from IPython.display import HTML, display
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTConfig, SFTTrainer
-from smol_course.data import SYSTEM_PROMPT, events
+from smol_course.data import SYSTEM_PROMPT, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import record, score_events, wilson
+from smol_course.metrics import record, score_events, watch, wilson
 from smol_course.models import answer, artifact, find_model, save_artifact
 
 # %% [markdown]
@@ -108,9 +101,9 @@ test = test.select(range(test_messages)) if test_messages else test
 print(f"{len(chosen)} messages to train on, {len(test)} to test on")
 
 # %% [markdown]
-# Rows of a batch are filled up to the longest, and the filling costs as much time as words do. So we put messages of
-# like length together, and shuffle the batches. (By the message's length, not the answer's: else the messages without
-# an event, whose answer is short, would all come one after the other.)
+# Rows of a batch are padded to the longest, and the padding costs as much time as words do. So we put messages of like length
+# together, and shuffle the batches. (By the message's length, not the answer's: else the messages without an event, whose answer is
+# short, would all come one after the other.)
 
 # %%
 def in_like_batches(rows):
@@ -176,8 +169,8 @@ for name, score in scores.items():
     record(f"{name}_field_f1", score.field_f1, n=score.n, seed=seed)
 
 # %% [markdown]
-# The examples teach the form: most answers are now readable, and single fields are right (field F1). The whole event
-# hardly ever is. They also make every prompt several times longer, a price to pay at every message. Fine-tuning pays once.
+# The examples teach the form: most answers are now readable, and single fields are right (field F1). The whole event hardly ever
+# is. They also make every prompt several times longer, a price that is paid at every message, while fine-tuning is paid for once.
 #
 # ## The trainer
 #
@@ -228,28 +221,18 @@ print(f"{batch['input_ids'].shape[1]} positions, {(labels != -100).sum()} of the
 print("the last scored tokens:", [tokenizer.decode(token) for token in ids[labels != -100][-2:]])
 
 # %% [markdown]
-# `<|im_end|>` says "I have finished" (the line break behind it belongs to the template). A model that is never taught
-# it does not stop.
+# `<|im_end|>` says "I have finished" (the line break after it belongs to the template). A model that is never taught it does not
+# stop.
 #
 # ## Training, watched
 #
 # `loss` is measured on the batches as they come, `dev loss` on held-back messages that are never trained on.
 
 # %%
-class Watch(TrainerCallback):
-    """Print the two losses as they arrive."""
-
-    def on_log(self, args, state, control, logs=None, **_):
-        for name, label in {"loss": "loss", "eval_loss": "                dev loss"}.items():
-            if name in logs:
-                print(f"step {state.global_step:3d}   {label} {float(logs[name]):.3f}")
-
+log_lines = ("step {step:3d}   loss {loss:.3f}", "step {step:3d}                   dev loss {eval_loss:.3f}")
 
 # %%
-from transformers import PrinterCallback
-
-trainer.remove_callback(PrinterCallback)
-trainer.add_callback(Watch())
+watch(trainer, *log_lines)  # prints each of these lines when the trainer logs its numbers
 result = trainer.train()
 print(f"{result.metrics['train_runtime']:.0f} seconds")
 
@@ -304,7 +287,7 @@ ax.set(xlabel="event accuracy after training (%), 95 % interval", xlim=(0, 100),
 fig.tight_layout()
 
 # %% [markdown]
-# Look at the width of those intervals before you compare two bars: a handful of messages a register decides little.
+# Look at the width of those intervals before you compare two bars: a handful of messages of each register decides little.
 #
 # **The claim of this notebook**, checked by the notebook itself:
 
@@ -348,8 +331,8 @@ assert same and again == first
 # three seeds, on the whole test set. It also trains longer, and once with a learning rate of zero, which must fail the claim.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/supervised_fine_tuning.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("supervised_fine_tuning")
+numbers = {run: found["results"] for run, found in study.items()}
 for run, found in numbers.items():
     r = found.get("after_event_accuracy")
     if r:
@@ -357,8 +340,8 @@ for run, found in numbers.items():
 print("learning_rate_0  ", study["learning_rate_0"]["failed"])
 
 # %% [markdown]
-# One more run of the study shows **over-training**: 40 messages only, and each of them ten times over. The training loss
-# goes on falling, because the model learns these messages by heart. The dev loss turns: that is the place to stop.
+# One more run of the study shows **over-training**: 40 messages only, and each of them ten times over. The training loss goes on
+# falling, because the model learns these messages by heart. The dev loss begins to rise: that is the place to stop.
 
 # %% tags=["study"]
 found = numbers["over_training"]

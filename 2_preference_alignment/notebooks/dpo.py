@@ -8,14 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/dev.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/data/confirmations.jsonl
-#       - smol_course/artifacts/organiser_sft/adapter_model.safetensors
-#       - 2_preference_alignment/studies/dpo.json
 # ---
 
 # %% [markdown]
@@ -47,7 +39,7 @@ most_extra = 10  # words beyond the facts: up to so many, a confirmation is brie
 tie_words = 4  # fewer words apart than this: as brief as each other
 pair_choice = "extremes"  # "extremes": best against worst. "like_length": the two that are closest in length
 shuffle_preferences = False  # True: the control
-beta = 0.1  # how dear it is to move away from the start
+beta = 0.1  # how costly it is to move away from the start
 loss_type = "sigmoid"  # DPO's own; "hinge", "ipo", "sigmoid_norm" and others are TRL's variants
 ld_alpha = None  # from 0 to 1: how much the tokens count by which one answer is longer; None: fully
 learning_rate = 7e-4
@@ -63,7 +55,6 @@ margin = 0.05  # how much larger the share of liked confirmations must be, for t
 import json
 import math
 import random
-import warnings
 from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -71,16 +62,15 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from torch.nn.functional import logsigmoid
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
 from trl import DPOConfig, DPOTrainer
-from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events
+from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import WEEKDAYS, confirmation_faults, record, score_events, wilson
+from smol_course.metrics import WEEKDAYS, confirmation_faults, record, score_events, watch, wilson
 from smol_course.models import answer, artifact, find_model, save_artifact
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -89,10 +79,10 @@ tokenizer = AutoTokenizer.from_pretrained(model_path)
 # %% [markdown]
 # ## The model to start from
 #
-# An *adapter* (a LoRA one; module 3 explains it): a small set of trained numbers that is added to the model, whose own weights
-# stay as they are. It was fine-tuned on two jobs: it writes events as JSON, and it confirms an event in words. For the second job
-# it was shown three styles, as often each: plain, rambling and flattering. All three are true. Nobody has rated
-# them: below, rules say which answer is the better one.
+# It is an *adapter* (a LoRA one; module 3 explains it): a small set of trained numbers that is added to the model, whose own
+# weights stay as they are. It was fine-tuned on two jobs: it writes events as JSON, and it confirms an event in words. For the
+# second job it was shown three styles, as often each: plain, rambling and flattering. All three are true. Nobody has rated them:
+# below, rules say which answer is the better one.
 
 # %%
 base = AutoModelForCausalLM.from_pretrained(model_path, dtype="float32", attn_implementation=here.attention)
@@ -169,16 +159,17 @@ for event, texts in list(zip(train["event"], answers))[:3]:
         print("  ", badness(text, event), text.replace("\n", " / "))
 
 # %% [markdown]
-# You may well disagree somewhere. These rules cannot hear tone: a short insult passes. They take a missing place and a
-# wrong day as equally bad, though a wrong day costs you the evening. They are one person's choice, written down. So
-# whatever the model learns is *these rules*, not "what people want".
+# You may well disagree somewhere. These rules do not notice tone: a short insult passes. They take a missing place and a wrong day
+# as equally bad, though a wrong day costs you the evening. They are one person's choice, written down. So whatever the model learns
+# is *these rules*, not "what people want".
 #
 # ## Pairs
 #
 # Of each event's answers, one pair: the best against the worst.
 #
-# A small lie sits in them. An answer that was cut off gets an end token from the chat template, one that the model never
-# wrote. Such an answer is long, so it is nearly always the rejected one, and "stop here" is pushed down with the rest of it.
+# One thing about these pairs is not quite true. An answer that was cut off gets an end token from the chat template, one that the
+# model never wrote. Such an answer is long, so it is nearly always the rejected one, and "stop here" is pushed down with the rest
+# of it.
 
 # %%
 def pair_of(event, texts):
@@ -262,8 +253,8 @@ print(before_events)
 # %% [markdown]
 # ## Log-probabilities
 #
-# DPO asks the model one thing only: how likely is this answer? Its log-probability is the sum of its tokens' log-probabilities,
-# the end token included. The position *before* a token is the one that foretells it.
+# DPO asks the model one thing only: how likely is this answer? Its log-probability is the sum of its tokens' log-probabilities, the
+# end token included. The position *before* a token is the one that predicts it.
 
 # %%
 def token_ids(prompt, text):
@@ -295,9 +286,9 @@ for text, logs in zip((good, bad), token_logs([(event, good), (event, bad)])):
     print(f"{logs.sum():7.1f} nats, {len(logs)} tokens, {logs.mean():.2f} each: {text}")
 
 # %% [markdown]
-# Every token takes something off the sum, so long answers tend to have lower ones. An odd word takes off more than many
-# expected ones. So the bare likelihood already leans to what is short and usual, whether it is right or not. DPO does not use
-# it bare, but against a *reference*.
+# Every token takes something off the sum, so long answers tend to have lower ones. An odd word takes off more than many expected
+# ones. So the bare likelihood already favours what is short and usual, whether it is right or not. DPO does not use it alone, but
+# compares it with that of a *reference*.
 #
 # ## Held-out preferences
 #
@@ -355,7 +346,6 @@ config = DPOConfig(
     logging_steps=1, save_strategy="no", disable_tqdm=True, seed=seed,
 )
 trainer = DPOTrainer(model=policy, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(rows))
-trainer.remove_callback(PrinterCallback)
 print("adapters:", list(policy.peft_config))
 
 # %% [markdown]
@@ -402,10 +392,10 @@ _ = compare_with_trl()
 #
 # ## Training, watched
 #
-# What to watch: `chosen` and `rejected` are the rewards, `margins` is the distance between them, `accuracies` is the share of pairs whose
-# margin is above 0. The **KL** says how far the policy has walked from the reference. To estimate it, let the *policy* write
-# answers, and average log-probability under the policy minus under the reference. It is an average over few answers, each of
-# which is cut at `new_tokens`.
+# What to watch: `chosen` and `rejected` are the rewards, `margins` is the distance between them, `accuracies` is the share of pairs
+# whose margin is above 0. The **KL** says how far the policy has moved from the reference. To estimate it, let the *policy* write
+# answers, and average log-probability under the policy minus under the reference. It is an average over few answers, each of which
+# is cut at `new_tokens`.
 
 # %%
 def kl_of(event_texts):
@@ -416,14 +406,8 @@ def kl_of(event_texts):
     return ratios.mean().item(), ratios.std().item() / len(ratios) ** 0.5
 
 
-class Watch(TrainerCallback):
-    """Print the numbers of each step, and half way estimate the KL."""
-
-    def on_log(self, args, state, control, logs=None, **_):
-        if "loss" in logs:
-            words = ("chosen", "rejected", "margins", "accuracies")
-            print(f"step {state.global_step:2d}  loss {float(logs['loss']):.3f}",
-                  *(f"{word} {float(logs['rewards/' + word]):6.2f}" for word in words), sep="  ")
+class HalfWay(TrainerCallback):
+    """Half way, estimate the KL."""
 
     def on_step_end(self, args, state, control, **_):
         if state.global_step == max(1, state.max_steps // 2):
@@ -432,7 +416,9 @@ class Watch(TrainerCallback):
             print(f"         KL {kl:.1f} nats (standard error {error:.1f}, n = 8)")
 
 # %%
-trainer.add_callback(Watch())
+watch(trainer, "step {step:2d}  loss {loss:.3f}  chosen {rewards/chosen:6.2f}  rejected {rewards/rejected:6.2f}  "
+               "margins {rewards/margins:6.2f}  accuracies {rewards/accuracies:6.2f}")
+trainer.add_callback(HalfWay())
 result = trainer.train()
 record("pairs_seen", round(trainer.state.epoch * len(rows)), seed=seed)
 print(f"{result.metrics['train_runtime']:.0f} seconds")
@@ -448,9 +434,9 @@ ax.legend()
 fig.tight_layout()
 
 # %% [markdown]
-# **The failure that everyone meets.** The loss rewards the *distance* between the two lines, not the height of either. If
-# both fall and the rejected one falls faster, the loss is happy. Where the blue line is below 0, the chosen answers became
-# less likely than they were at the start. Then the probability has gone to answers that are in neither column.
+# **The failure that everyone meets.** The loss rewards the *distance* between the two lines, not the height of either. If both fall
+# and the rejected one falls faster, the loss falls as well. Where the blue line is below 0, the chosen answers became less likely
+# than they were at the start. Then the probability has gone to answers that are in neither column.
 #
 # Each point is another few pairs, and none of them was trained on before its point, because there is only one pass.
 # So these curves are about new pairs. In a second pass they would jump: the pairs are known by heart then.
@@ -495,8 +481,9 @@ ax.legend()
 fig.tight_layout()
 
 # %% [markdown]
-# **Did it drop facts to be short?** Compare the facts that are missing for each confirmation. If that number rises while the words
-# fall, the model learned "short" and forgot why. Look at both columns, and at the false ones.
+# **Did it drop facts to be short?** Compare the facts that are missing for each confirmation, and the false ones, with the words.
+# In the recorded run the words and the missing facts both fell, so it did not. Should the missing facts rise in yours while the
+# words fall, the model has learned "short" and nothing else.
 
 # %%
 pd.DataFrame({"before": before.mean(), "after": after.mean()}).round(2)
@@ -545,7 +532,7 @@ fig.tight_layout()
 #
 # ## What got worse
 #
-# The walk away from the reference, and the first job.
+# Two things may have: the distance from the reference, and the first job.
 
 # %%
 kl, error = kl_of(list(zip(test, after_said))[:24])
@@ -584,8 +571,8 @@ assert not (folder / "ref").exists() and (folder / "adapter_model.safetensors").
 # fail the claim.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/dpo.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("dpo")
+numbers = {run: found["results"] for run, found in study.items()}
 columns = ["before_liked", "after_liked", "after_words", "after_facts_missing", "after_facts_false", "after_kl_nats",
            "chosen_change_nats", "after_event_accuracy", "chosen_is_shorter"]
 print("shuffled:", study["shuffled"]["failed"])
@@ -605,10 +592,11 @@ ax.legend()
 fig.tight_layout()
 
 # %% [markdown]
-# In `like_length` the pairs are those whose two answers are closest in length, so brevity is rewarded less. Compare it with `seed_0`:
-# the words, and the facts missing. That is what correcting the length bias costs or brings here. TRL offers two other ways, which
-# need no other pairs: `ld_alpha` gives less weight to the tokens that the longer answer has beyond the shorter one's length, and the
-# loss `sigmoid_norm` averages over tokens.
+# In `like_length` the pairs are those whose two answers are closest in length, so brevity is rewarded less. Compare it with
+# `seed_0`: the words, and the facts missing. In the recorded runs fewer words were dropped and fewer answers were liked than in
+# `seed_0`: that is what correcting the length bias costs here. TRL offers two other ways, which need no other pairs: `ld_alpha`
+# gives less weight to the tokens that the longer answer has beyond the shorter one's length, and the loss `sigmoid_norm` averages
+# over tokens.
 #
 # ## Exercises
 #

@@ -8,10 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/test.jsonl
 # ---
 
 # %% [markdown]
@@ -30,8 +26,8 @@ if importlib.util.find_spec("smol_course") is None:
     get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
 
 # %% [markdown]
-# Every number worth changing stands in one cell. With `reward = "random"` the grader throws dice: the same code runs, nothing
-# useful is learned, and the claim at the end fails, as it should.
+# Every number worth changing stands in one cell. With `reward = "random"` the grader gives random numbers: the same code runs,
+# nothing useful is learned, and the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
 model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -49,7 +45,7 @@ longest_message = 24  # tokens; a step costs time for every token, the prompt's 
 new_tokens = 48  # the longest answer we wait for; the longest right one is shorter
 test_split = "test"  # "dev" to choose settings by
 test_messages = 40  # 0: all that are short enough
-samples = 1  # of each test message, where answers are drawn by chance
+samples = 1  # of each test message, where answers are sampled
 margin = 0.05  # how much the mean reward on test messages must rise, for the claim to stand
 
 # %% tags=["setup"]
@@ -57,21 +53,19 @@ import json
 import random
 import statistics
 import tempfile
-import warnings
 from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
-from smol_course.data import events, in_like_batches
+from smol_course.data import events, in_like_batches, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import event_right, field_f1, fields_right, parse_event, record, score_events
+from smol_course.metrics import event_right, field_f1, fields_right, parse_event, record, score_events, watch
 from smol_course.models import answer, find_model
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -108,8 +102,8 @@ test = test.select(range(test_messages)) if test_messages else test
 print(f"{len(train)} short messages to train on, {len(test)} to test on")
 
 # %% [markdown]
-# The messages are shared out: some for the start, others for GRPO. From the first part the model sees right answers;
-# from the second it never sees one. There, messages of like length come together, because a batch is as wide as its longest row.
+# The messages are split in two: some are for the start, others for GRPO. From the first part the model sees right answers; from the
+# second it never sees one. There, messages of like length come together, because a batch is as wide as its longest row.
 
 # %%
 first = start_steps * start_batch
@@ -139,20 +133,7 @@ tutor = SFTTrainer(
                    per_device_train_batch_size=start_batch, train_sampling_strategy="sequential", **shared))
 
 # %%
-class Watch(TrainerCallback):
-    """Print chosen numbers of each log line under a short name."""
-
-    def __init__(self, names):
-        self.names = names
-
-    def on_log(self, args, state, control, logs=None, **_):
-        found = [f"{short} {float(logs[name]):.3f}" for name, short in self.names.items() if name in logs]
-        if found:
-            print(f"step {state.global_step:3d}  ", "   ".join(found))
-
-
-tutor.remove_callback(PrinterCallback)
-tutor.add_callback(Watch({"loss": "loss"}))
+watch(tutor, "step {step:3d}   loss {loss:.3f}")
 result = tutor.train()
 print(f"{result.metrics['train_runtime']:.0f} seconds")
 record("start_seconds_each_step", result.metrics["train_runtime"] / start_steps, n=start_steps, seed=seed)
@@ -168,9 +149,10 @@ del tutor, base
 # %% [markdown]
 # ## The reward
 #
-# A *verifiable* reward needs no judge and no second model: a program compares the answer with what is known to be right.
-# Ours gives 0.2 for an answer that can be read (JSON or `null`), and 0.8 times the share of right fields; a field that is left out is wrong. Why not
-# 1 for a right event and 0 for all else? Then most groups of answers would hold zeros only. Partial credit gives the answers *spread*.
+# A *verifiable* reward needs no judge and no second model: a program compares the answer with what is known to be right. Ours gives
+# 0.2 for an answer that can be read (JSON or `null`), and 0.8 times the share of right fields; a field that is left out is wrong.
+# Why not 1 for a right event and 0 for all else? Then most groups of answers would contain zeros only. Partial credit gives the
+# answers *spread*.
 
 # %%
 READABLE = 0.2
@@ -202,8 +184,9 @@ for said in (wanted, wanted.replace("12:30", "02:30"), wanted.replace("null", '"
 # %% [markdown]
 # The event of nulls says nothing and gets some credit, for what is rightly empty. Remember that; the 🐕 closes this hole.
 #
-# Now two other graders. One throws dice. The other is the first version of ours. It read the answer with the course's `parse_event`, which kindly
-# takes a missing field for null. So `{"title": "lunch", "day": "friday"}` got credit for a `place` that it never mentioned. It looked harmless.
+# Now two other graders. One gives random numbers. The other is the first version of ours. It read the answer with the course's
+# `parse_event`, which kindly takes a missing field for null. So `{"title": "lunch", "day": "friday"}` got credit for a `place` that
+# it never mentioned. It looked harmless.
 
 # %%
 def bad_reward(text, event):
@@ -217,8 +200,8 @@ score = {"fields": fields_reward, "bad": bad_reward, "random": lambda text, even
 # %% [markdown]
 # ## Before
 #
-# Two ways of asking. *Greedy*: always the likeliest token; that is what a user gets. *Sampled*: by chance, as in training; its mean
-# reward is what GRPO raises. We look at both, on test messages.
+# There are two ways of asking. *Greedy* always takes the likeliest token; that is what a user gets. *Sampled* draws each token at
+# random by its probability, as in training; its mean reward is what GRPO raises. We look at both, on test messages.
 
 # %%
 def asked_twice(model):
@@ -276,7 +259,8 @@ pd.Series(drawn).round(2).value_counts().sort_index().to_frame("answers with thi
 # Each step: take some prompts, write a *group* of answers to each, grade them, compare each with its own group, and make the better
 # ones likelier. What the settings say:
 #
-# - `num_generations` is the size of a group. Smaller groups: their mean is a poor yardstick. Larger: each step costs more.
+# - `num_generations` is the size of a group. The mean of a smaller group is a poorer estimate. With a larger one, each step costs
+#   more.
 # - `gradient_accumulation_steps=2`: all answers of a step are written together, and then trained on in two halves. That gives the
 #   same update and needs half of the memory.
 # - `temperature=1.0`, `top_k=0`: sample from the model's own distribution, uncut. It is the one whose probabilities the loss uses.
@@ -303,8 +287,7 @@ config = GRPOConfig(
 trainer = GRPOTrainer(
     model=start, reward_funcs=graded, args=config, processing_class=tokenizer, peft_config=lora,
     train_dataset=for_grpo.map(lambda row: {"prompt": asked(row)}).select_columns(["prompt", "event"]))
-trainer.remove_callback(PrinterCallback)
-trainer.add_callback(Watch({"reward": "reward", "completions/mean_length": "tokens", "entropy": "entropy"}))
+watch(trainer, "step {step:3d}   reward {reward:.3f}   tokens {completions/mean_length:.3f}   entropy {entropy:.3f}")
 result = trainer.train()
 print(f"{result.metrics['train_runtime']:.0f} seconds")
 
@@ -334,7 +317,7 @@ for text, value, mine, theirs in zip(one["said"], one["graded"], by_hand(one["gr
     print(f"{value:6.2f}  {mine:+7.3f}  {theirs:+9.3f}  {text}")
 
 # %% [markdown]
-# And all the others. If we had the formula wrong, this cell would fail.
+# The next cell checks all the other groups. If we had the formula wrong, it would fail.
 
 # %%
 apart = (written.groupby("group")["graded"].transform(by_hand) - written["advantage"]).abs().max()
@@ -356,7 +339,8 @@ print(f"{flat.sum()} of {len(groups)} groups without spread; "
 record("groups_without_spread", flat.mean(), n=len(groups), seed=seed)
 
 # %% [markdown]
-# What is never written cannot be rewarded. For messages that hold no event, `null` would be right. How often did the model try it?
+# What is never written cannot be rewarded. For messages that contain no event, `null` would be right. How often did the model try
+# it?
 
 # %%
 truth = {row["message"]: row["event"] for row in for_grpo}
@@ -429,16 +413,18 @@ for change, old, new, event in graded_pairs[:2] + graded_pairs[-3:]:
 # %% [markdown]
 # ## What to believe
 #
-# Training raised what it was paid for: the mean reward of *sampled* answers. Compare `sampled_readable` before and after, and you see the main source of it: drawn by
-# chance, a half-trained model often writes broken JSON. Its *greedy* answers hardly ever did. So they have less to gain: look at
-# their event accuracy and field F1, here and in the study's table. A higher reward is no promise about every other measure.
+# Training raised what it was paid for: the mean reward of *sampled* answers. Compare `sampled_readable` before and after, and you
+# see the main source of it: when its answers are sampled, a half-trained model often writes broken JSON. Its *greedy* answers
+# hardly ever did. So they have less to gain: look at their event accuracy and field F1, here and in the study's table. A higher
+# reward is no promise about every other measure.
 #
-# One run is one throw. The study of this notebook (`smol study 2/grpo`) repeats it with other seeds: another start, other messages, other
-# samples. And it runs the control, where the rewards are dice: all else the same, and the claim must fail.
+# One run is one random draw. The study of this notebook (`smol study 2/grpo`) repeats it with other seeds: another start, other
+# messages, other samples. And it runs the control, where the rewards are random numbers: all else is the same, and the claim must
+# fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/grpo.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r["value"] for r in found["results"]} for run, found in study.items()}
+study = study_runs("grpo")
+numbers = {run: {name: r["value"] for name, r in found["results"].items()} for run, found in study.items()}
 columns = ["before_sampled_reward", "after_sampled_reward", "gained_sampled_reward", "before_field_f1", "after_field_f1",
            "before_event_accuracy", "after_event_accuracy", "groups_without_spread"]
 pd.DataFrame(numbers).T[columns].round(3)
@@ -465,8 +451,9 @@ pd.DataFrame({(name, when): [run[pair[place]] for pair in shown.values()]
               for name, run in longer.items() for place, when in enumerate(("before", "after"))}, index=list(shown)).round(3)
 
 # %% [markdown]
-# Nothing in its own curve tells the bad reward from the right one. But saying less pays there: a field that is not written cannot be wrong, and cannot
-# spoil the JSON. Compare the last row.
+# Nothing in its own curve tells the bad reward from the right one. But saying less pays there: a field that is not written cannot
+# be wrong, and cannot break the JSON. In the recorded runs the model that was trained on it leaves out about three of the five
+# fields: see the last row.
 #
 # ## Exercises
 #

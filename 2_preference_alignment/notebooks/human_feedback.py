@@ -8,14 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/dev.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/data/confirmations.jsonl
-#       - smol_course/artifacts/organiser_sft/adapter_model.safetensors
-#       - 2_preference_alignment/studies/human_feedback.json
 # ---
 
 # %% [markdown]
@@ -34,13 +26,13 @@ if importlib.util.find_spec("smol_course") is None:
     get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
 
 # %% [markdown]
-# Every number worth changing stands in one cell. With `shuffle = True` half of the labels are turned round: nothing
-# can be learned from them, and the claim below fails, as it should.
+# Every number worth changing stands in one cell. With `shuffle = True` half of the labels are flipped: nothing can be learned from
+# them, and the claim below fails, as it should.
 
 # %% tags=["parameters"]
 model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
 seed = 0
-shuffle = False  # True: half of the labels turned round, the control
+shuffle = False  # True: half of the labels are flipped, the control
 reward_pairs = "all"  # "all": pairs about style and about facts. "style": about style only, where the shorter text wins
 reward_steps = 10
 reward_batch = 6  # pairs
@@ -49,7 +41,7 @@ held_out_events = 8
 kto_steps = 9
 kto_batch = 6  # single answers
 kto_rate = 5e-4
-beta = 0.1  # how dear it is to move away from the start
+beta = 0.1  # how costly it is to move away from the start
 test_events = 8
 samples = 8  # answers drawn for each test event, before, and half as many after; best-of-n chooses among those before
 event_messages = 0  # of how many messages is the event still noted? 0: not asked
@@ -62,7 +54,6 @@ margin = 0.35  # how much better than counting words the reward model must be, f
 import json
 import random
 import re
-import warnings
 from math import comb
 from pathlib import Path
 import matplotlib.pyplot as plt
@@ -72,21 +63,20 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
-from transformers import PrinterCallback, TrainerCallback, logging, set_seed
+from transformers import logging, set_seed
 from trl import KTOConfig, KTOTrainer, RewardConfig, RewardTrainer
 
 # %% tags=["setup"]
 import chitchat_dataset
 from smol_course.evaluation.annotate import Annotator
-from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events
+from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import WEEKDAYS, confirmation_faults, record, score_events, wilson
+from smol_course.metrics import WEEKDAYS, confirmation_faults, record, score_events, watch, wilson
 from smol_course.models import answer, artifact, find_model
 
 # %% tags=["setup"]
 here = prepare()
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 logging.set_verbosity_error()  # else a report says what this notebook says: that the rating model's last layer is new
 set_seed(seed)
 model_path = find_model(model_name)
@@ -199,9 +189,9 @@ if mine:
 # %% [markdown]
 # ## What thousands of real ratings are worth
 #
-# The package `chitchat-dataset` (Myers et al., 2020) holds conversations of people who chatted with each other in a challenge
-# of a university lab in 2018. Most carry three ratings from 1 to 10: witty, upbeat, interesting. These ratings are human. We
-# count and compare; no one's words are shown.
+# The package `chitchat-dataset` (Myers et al., 2020) contains conversations of people who chatted with each other in a challenge of
+# a university lab in 2018. Most carry three ratings from 1 to 10: witty, upbeat, interesting. These ratings are human. We count and
+# compare; no one's words are shown.
 
 # %%
 raw = json.loads(Path(chitchat_dataset.__file__).with_name("dataset.json").read_text(encoding="utf-8"))
@@ -235,9 +225,9 @@ record("ratings_kept", len(kept), n=len(rated))
 record("ratings_all_5", rated["all 5"].mean(), *wilson(int(rated["all 5"].sum()), len(rated)), n=len(rated))
 
 # %% [markdown]
-# **Agreement.** Each conversation has one set of ratings, and the data do not say which of the two people gave it. So how far
-# two raters agree cannot be known here: a data set must plan for that. Two things can be seen instead. How much do three
-# different questions get the same answer (a *halo*)? And how many tens are there?
+# **Agreement.** Each conversation has one set of ratings, and the data do not say which of the two people gave it. So how far two
+# raters agree cannot be known here: a data set must plan for that. Two things can be seen instead. How often do three different
+# questions get the same answer (a *halo*)? And how many tens are there?
 
 # %%
 same = int((kept[SCALES].nunique(axis=1) == 1).sum())
@@ -324,20 +314,11 @@ lora = LoraConfig(task_type="SEQ_CLS", r=16, lora_alpha=32, target_modules="all-
 config = RewardConfig(max_steps=reward_steps, per_device_train_batch_size=reward_batch, learning_rate=reward_rate, **shared)
 
 # %%
-class Watch(TrainerCallback):
-    """Print what the trainer logs, a few numbers only."""
-
-    def on_log(self, args, state, control, logs=None, **_):
-        shown = {name.split("/")[-1]: float(logs[name]) for name in
-                 ("loss", "accuracy", "margin", "rewards/chosen", "rewards/rejected", "kl") if name in logs}
-        if "loss" in shown:
-            print(f"step {state.global_step:3d}  " + "  ".join(f"{name} {value:6.3f}" for name, value in shown.items()))
-
-
 def trained(trainer):
     """Train, watched; return the model."""
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Watch())
+    watch(trainer, "step {step:3d}  loss {loss:6.3f}  accuracy {accuracy:6.3f}  margin {margin:6.3f}",
+          "step {step:3d}  loss {loss:6.3f}  chosen {rewards/chosen:6.3f}  rejected {rewards/rejected:6.3f}  kl {kl:6.3f}",
+          "step {step:3d}  loss {loss:6.3f}")
     print(f"{trainer.train().metrics['train_runtime']:.0f} seconds")
     return trainer.model.eval()
 
@@ -368,9 +349,9 @@ def rewards(conversations, batch_size=16):
 
 
 # %% [markdown]
-# Five more kinds of pairs were **never trained on**. A false *title* is a lie of another kind. *Praise* and *parking* put
-# something behind the plain sentence that the rule cannot see. And in the last two, the better text is true and the worse one
-# holds a planted fact, but the true one is rambling or flattering, so it is longer: who only counts words gets them wrong.
+# Five more kinds of pairs were **never trained on**. A false *title* is a lie of another kind. *Praise* and *parking* append
+# something to the plain sentence that the rule cannot see. And in the last two, the better text is true and the worse one contains
+# a planted false fact, but the true one is rambling or flattering, so it is longer: a judge that only counts words gets them wrong.
 
 # %%
 added = {"praise": ", you star.", "parking": ", and parking is free."}
@@ -534,8 +515,8 @@ for event, drawn in zip(asked[:2], after):
         print("   ", "good" if good(text, event) else confirmation_faults(text, event) or "long", "|", text)
 
 # %% [markdown]
-# Event by event, how much larger is the share of good answers? If the interval holds 0, these few events do not show a gain.
-# The faults, of 100 answers, show what has changed.
+# Event by event, how much larger is the share of good answers? In the recorded run the interval lies above 0: a gain is shown. If
+# yours contains 0, these few events do not show one. The faults, of 100 answers, show what has changed.
 
 # %%
 gains = [[np.mean([good(text, event) for text in new]) - np.mean([good(text, event) for text in old])]
@@ -567,10 +548,10 @@ if event_messages:
 # %% [markdown]
 # ## Cheating a reward
 #
-# Training is one way to follow a reward. A simpler one needs no training: draw *n* answers and keep the one with the highest
-# reward (*best of n*). The larger *n*, the harder the reward is pressed. We take the answers drawn **before**, and three
-# rewards. The model above. "The shorter, the better", which was right for every pair of styles. And "the longer, the
-# better", which someone might have learned from the human ratings of conversations above.
+# Training is one way to follow a reward. A simpler one needs no training: draw *n* answers and keep the one with the highest reward
+# (*best of n*). The larger *n*, the harder the reward is optimised. We take the answers drawn **before**, and three rewards: the
+# model above; "the shorter, the better", which was right for every pair of styles; and "the longer, the better", which someone
+# might have learned from the human ratings of conversations above.
 #
 # From a pool of N answers, the one of rank i (from below) is the best of n drawn ones with probability C(i-1, n-1) / C(N, n):
 # no chance is left.
@@ -616,8 +597,8 @@ axes[0].legend()
 fig.tight_layout()
 
 # %% [markdown]
-# The left side must rise: that is what choosing does. Only the right side says whether it was worth it. So look at what the
-# most pressed choice is like:
+# The left side must rise: the highest of more numbers is higher. Only the right side says whether it was worth it. So look at what
+# the choice among the most answers is like:
 
 # %%
 for event, texts, lengths in list(zip(asked, before, length))[:3]:
@@ -627,15 +608,15 @@ for event, texts, lengths in list(zip(asked, before, length))[:3]:
 # %% [markdown]
 # ## What to believe
 #
-# - Our rule, the planted facts and the styles are made. The reward model was tested on events it had not seen, but on the same
+# - Our rule, the planted facts and the styles are synthetic. The reward model was tested on events it had not seen, but on the same
 #   *kinds* of faults, planted by the same code. Of other kinds, only a false title, praise and parking were tried.
 # - The rule cannot see flattery in a short sentence, an invented place or person, or a title half wrong. Nobody has said that people agree with it.
 # - The answers before and after are drawn from a few events. The interval covers those; the study's seeds cover training.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/human_feedback.json").read_text(encoding="utf-8"))["runs"]
+study = study_runs("human_feedback")
 for run, found in study.items():
-    numbers = {r["name"]: r for r in found["results"]}
+    numbers = found["results"]
     for name in ("before_good_confirmations", "after_good_confirmations", "reward_right_facts", "reward_right_long_truth"):
         if name in numbers:
             r = numbers[name]

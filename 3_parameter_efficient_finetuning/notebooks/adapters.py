@@ -8,13 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/data/confirmations.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 3_parameter_efficient_finetuning/studies/adapters.json
 # ---
 
 # %% [markdown]
@@ -59,7 +52,6 @@ import hashlib
 import json
 import tempfile
 import time
-import warnings
 from collections import Counter
 from pathlib import Path
 import matplotlib.pyplot as plt
@@ -67,12 +59,12 @@ import pandas as pd
 import torch
 from IPython.display import HTML, display
 from peft import LoraConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTConfig, SFTTrainer
-from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, in_like_batches
+from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, in_like_batches, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import confirmation_faults, event_right, record, wilson
+from smol_course.metrics import confirmation_faults, event_right, record, watch, wilson
 from smol_course.models import answer, artifact, find_model, save_artifact
 
 # %% [markdown]
@@ -80,7 +72,6 @@ from smol_course.models import answer, artifact, find_model, save_artifact
 # you made one, else the one that ships with the course.
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -90,8 +81,8 @@ event_folder = artifact("organiser_lora", made_by="3/lora", base=model_path)
 # %% [markdown]
 # ## The second behaviour
 #
-# The organiser has noted an event. Now it says so, in one sentence. Each row has an event and a sentence, `plain`, that was
-# written for this course. (The rows hold worse sentences too; module 2 uses them.)
+# The organiser has noted an event. Now it says so, in one sentence. Each row has an event and a sentence, `plain`, that was written
+# for this course. (The rows contain worse sentences too; module 2 uses them.)
 
 # %%
 train = confirmations("train").shuffle(seed=seed)
@@ -191,16 +182,7 @@ marked = [f"<u>{tokenizer.decode(t)}</u>" if label != -100 else tokenizer.decode
 display(HTML("<code>" + "".join(marked).replace("<|", "&lt;|").replace("\n", "⏎<br>") + "</code>"))
 
 # %%
-class Watch(TrainerCallback):
-    """Print the loss as it arrives."""
-
-    def on_log(self, args, state, control, logs=None, **_):
-        if "loss" in logs:
-            print(f"step {state.global_step:3d}   loss {float(logs['loss']):.3f}")
-
-
-trainer.remove_callback(PrinterCallback)
-trainer.add_callback(Watch())
+watch(trainer, "step {step:3d}   loss {loss:.3f}")
 result = trainer.train()
 print(f"{result.metrics['train_runtime']:.0f} seconds")
 
@@ -280,8 +262,8 @@ print("asked to confirm, the event adapter says:", swapped_said[0])
 # %% [markdown]
 # ## Both in one batch
 #
-# A server gets both kinds of question at once. `adapter_names` gives every row of a batch its own adapter, or `__base__` for
-# none. Answers are written on the right, so the filling goes to the left.
+# A server gets both kinds of question at once. `adapter_names` gives every row of a batch its own adapter, or `__base__` for none.
+# Answers are written on the right, so the padding goes to the left.
 
 # %%
 tokenizer.padding_side = "left"
@@ -455,9 +437,9 @@ del plain, short, rounded_once, one
 # %% [markdown]
 # ## Mix two adapters
 #
-# `add_weighted_adapter` makes a new adapter from weighted old ones. `cat` puts the matrices side by side, so that the changes
-# add up exactly; its rank is the sum of the ranks. `linear` adds the A's and the B's themselves and keeps the rank. But
-# (B₁ + B₂) times (A₁ + A₂) also holds products of one adapter's B with the other's A. Look at one layer:
+# `add_weighted_adapter` makes a new adapter from weighted old ones. `cat` puts the matrices side by side, so that the changes add
+# up exactly; its rank is the sum of the ranks. `linear` adds the A's and the B's themselves and keeps the rank. But (B₁ + B₂) times
+# (A₁ + A₂) also contains products of one adapter's B with the other's A. Look at one layer:
 
 # %%
 for how in ("cat", "linear"):
@@ -600,8 +582,8 @@ record("full_on_disk_mb", size)
 print(f"a full model in bfloat16 takes {size:.0f} MB on disk; computed: {full:.0f} MB")
 
 # %% [markdown]
-# The rounded base is refused too, although rounding moved each weight by less than half a percent. So a hash does not say
-# "this will break". It says "nobody measured this".
+# The rounded base is refused too, although rounding moved each weight by less than half a percent. So another hash does not mean
+# "this will break". It means "nobody has measured this".
 #
 # ## What to believe
 #
@@ -610,9 +592,9 @@ print(f"a full model in bfloat16 takes {size:.0f} MB on disk; computed: {full:.0
 # seeds. With learning rate 0 the claim must fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/adapters.json").read_text(encoding="utf-8"))["runs"]
+study = study_runs("adapters")
 for run, made in study.items():
-    numbers = {r["name"]: r for r in made["results"]}
+    numbers = made["results"]
     if "after_confirmations_right" in numbers and not made["failed"]:
         r, b = numbers["after_confirmations_right"], numbers["before_confirmations_right"]
         print(f"{run}: {b['value']:.0%} before, {r['value']:.0%} after "

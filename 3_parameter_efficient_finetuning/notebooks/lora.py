@@ -8,12 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/dev.jsonl
-#       - smol_course/data/test.jsonl
-#       - 3_parameter_efficient_finetuning/studies/lora.json
 # ---
 
 # %% [markdown]
@@ -56,26 +50,22 @@ margin = 0.40  # how much higher the field F1 must be after, for the claim to st
 
 # %% tags=["setup"]
 import copy
-import json
-import warnings
 from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import psutil
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import (
-    AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PrinterCallback, TrainerCallback, set_seed)
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
 from trl import SFTConfig, SFTTrainer
-from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches
+from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches, study_runs
 from smol_course.errors import CourseError
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import record, score_events
+from smol_course.metrics import record, score_events, watch
 from smol_course.models import answer, artifact, find_model, save_artifact
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -84,8 +74,8 @@ tokenizer = AutoTokenizer.from_pretrained(model_path)
 # %% [markdown]
 # ## The data
 #
-# The same task as in module 1: a message in, one event out. `train` is learned from, `dev` is for decisions, `test` for
-# the report. Batches hold messages of like length, so that little is padded.
+# The same task as in module 1: a message in, one event out. `train` is learned from, `dev` is for decisions, `test` for the report.
+# Batches contain messages of like length, so that little is padded.
 
 # %%
 train = in_like_batches(events("train").shuffle(seed=seed), batch_size, seed)
@@ -136,13 +126,7 @@ print(before_answers[0][:100])
 # learning rate.
 
 # %%
-class Watch(TrainerCallback):
-    """Print the loss as it arrives."""
-
-    def on_log(self, args, state, control, logs=None, **_):
-        if "loss" in logs:
-            print(f"step {state.global_step:3d}   loss {float(logs['loss']):.3f}")
-
+log_line = "step {step:3d}   loss {loss:.3f}"
 
 # %%
 def make_trainer(model, learning_rate, steps):
@@ -158,8 +142,7 @@ def make_trainer(model, learning_rate, steps):
     )
     trainer = SFTTrainer(
         model=model, args=config, processing_class=tokenizer, train_dataset=train_set, eval_dataset=dev_set)
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Watch())
+    watch(trainer, log_line)
     return trainer
 
 # %% [markdown]
@@ -193,8 +176,8 @@ if updates:
 # that has only *r* singular values above zero has **rank** *r*: it can be written as a tall matrix times a wide one, with
 # *r* columns and *r* rows. So we look at the singular values of some updates, the largest first.
 #
-# The **control** is a matrix of chance numbers with the same shape and the same overall size (*norm*: the root of the sum
-# of the squared numbers). Its singular values fall too, and that says nothing.
+# The **control** is a matrix of random numbers with the same shape and the same overall size (*norm*: the root of the sum of the
+# squared numbers). Its singular values fall too, and that says nothing.
 
 # %%
 def singular_values(matrix):
@@ -240,10 +223,10 @@ if spectra:
 # %% [markdown]
 # ## What low rank keeps
 #
-# A large direction need not be a useful one. So we ask the dev messages: keep of **every** matrix's update only its
-# strongest 1, 4, 16 or 64 directions, throw the rest away, and measure the loss. The updates of embedding and norms are
-# left out, because LoRA as used here leaves those alone. A second control keeps 16 directions chosen by chance; it keeps
-# less of the update than the strongest 16.
+# A large direction need not be a useful one. So we ask the dev messages: keep of **every** matrix's update only its strongest 1, 4,
+# 16 or 64 directions, throw the rest away, and measure the loss. The updates of embedding and norms are left out, because LoRA as
+# used here leaves those alone. A second control keeps 16 directions chosen at random; it keeps less of the update than the
+# strongest 16.
 
 # %%
 def cut(update, most=64):
@@ -261,7 +244,7 @@ def of_rank(name, r):
 
 # %%
 def by_chance(name, r):
-    """Return what the update does in r directions chosen by chance."""
+    """Return what the update does in r directions chosen at random."""
     directions, _ = torch.linalg.qr(torch.randn(updates[name].shape[1], r))  # (in, r)
     return updates[name] @ directions @ directions.T
 
@@ -300,12 +283,12 @@ if kept:
 #
 # ## LoRA by hand
 #
-# LoRA turns this round. It does not train a matrix and cut it afterwards: it trains an update that has rank *r* by
+# LoRA does it the other way round. It does not train a matrix and cut it afterwards: it trains an update that has rank *r* by
 # construction. The matrix `W` stays frozen. Beside it stand `A` (r rows) and `B` (r columns), and the layer computes
 #
 # > `W x + (alpha / r) · B A x`
 #
-# `A` starts with chance numbers and `B` with zeros.
+# `A` starts with random numbers and `B` with zeros.
 
 # %%
 layer = model.model.layers[15].self_attn.q_proj
@@ -379,9 +362,9 @@ record("train_tokens", max(entry.get("num_tokens", 0) for entry in trainer.state
 record("dev_loss", trainer.evaluate()["eval_loss"], n=len(dev), seed=seed)
 
 # %% [markdown]
-# `memory_mb` is what the whole process holds at this moment. On Linux `prepare` keeps freed memory with the process, so
-# this is close to the most that training took. Here, some of it may be left from the full fine-tuning above; the study's
-# runs leave that part out. The notebook `resources` looks at the parts.
+# `memory_mb` is what the whole process occupies at this moment. On Linux `prepare` keeps freed memory with the process, so this is
+# close to the most that training took. Here, some of it may be left from the full fine-tuning above; the study's runs leave that
+# part out. The notebook `resources` looks at the parts.
 
 # %%
 log = pd.DataFrame(trainer.state.log_history).dropna(subset="loss")
@@ -446,8 +429,8 @@ if method in ("lora", "rslora", "dora"):
 # its memory is its own.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/lora.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("lora")
+numbers = {run: found["results"] for run, found in study.items()}
 
 
 def accuracy(run):

@@ -8,12 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/confirmations.jsonl
-#       - smol_course/data/test.jsonl
-#       - 3_parameter_efficient_finetuning/studies/prompt_tuning.json
 # ---
 
 # %% [markdown]
@@ -59,12 +53,12 @@ import pandas as pd
 import torch
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTConfig, SFTTrainer
-from smol_course.data import CONFIRM_PROMPT, confirmations, conversation, events, in_like_batches
+from smol_course.data import CONFIRM_PROMPT, confirmations, conversation, events, in_like_batches, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import confirmation_faults, record, wilson
+from smol_course.metrics import confirmation_faults, record, watch, wilson
 from smol_course.models import answer, find_model
 
 # %% tags=["setup"]
@@ -76,9 +70,9 @@ tokenizer = AutoTokenizer.from_pretrained(model_path)
 # %% [markdown]
 # ## The task: confirm an event
 #
-# The organiser has noted an event, and tells its user so in one sentence. The event is given, as JSON; nothing has to be
-# found out. The model must say it, all of it, and stop. We train on sentences written for this course, and test on the events of
-# the test messages, whose names training never shows.
+# The organiser has noted an event, and tells its user so in one sentence. The event is given, as JSON, so the model does not have
+# to work anything out. It must state all of the event, and stop. We train on sentences written for this course, and test on the
+# events of the test messages, whose names training never shows.
 
 # %%
 train = in_like_batches(confirmations("train").shuffle(seed=seed), batch_size, seed, column="event")
@@ -104,7 +98,7 @@ example(train[0])
 #
 # `confirmation_faults` names what is wrong with a sentence. We report two numbers:
 #
-# - *facts said*: the share of what the events hold (title, day, start, place, people) that is said, and said rightly;
+# - *facts said*: the share of what the events contain (title, day, start, place, people) that is said, and said rightly;
 # - *right confirmations*: the share of sentences without any fault, so also without an invented day or time, and one sentence
 #   of at most 25 words.
 #
@@ -210,7 +204,6 @@ print(tuple(soft.shape), "in front of", tuple(words(ids).shape), "makes", tuple(
 
 # %%
 warnings.filterwarnings("ignore", message="Position ids are not supported")
-warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing. is deprecated")  # PEFT asks by the old name
 as_text = PromptTuningConfig(
     task_type="CAUSAL_LM", num_virtual_tokens=virtual_tokens, tokenizer_name_or_path=model_path,
     prompt_tuning_init="TEXT", prompt_tuning_init_text=CONFIRM_PROMPT)
@@ -262,7 +255,6 @@ def make_trainer(tuned, learning_rate):
     )
     trainer = SFTTrainer(model=tuned, args=config, processing_class=tokenizer,
                          train_dataset=train.map(example, remove_columns=train.column_names))
-    trainer.remove_callback(PrinterCallback)
     return trainer
 
 # %%
@@ -279,17 +271,9 @@ print("|".join(tokenizer.decode(token) for token in batch["input_ids"][0][scored
 # ## Training, watched
 
 # %%
-class Watch(TrainerCallback):
-    """Print the loss as it arrives."""
-
-    def on_log(self, args, state, control, logs=None, **_):
-        if "loss" in (logs or {}):
-            print(f"step {state.global_step:3d}   loss {float(logs['loss']):.3f}")
-
-
 def watched(trainer):
     """Train, print the loss on the way, and return its mean over the last three times it was logged."""
-    trainer.add_callback(Watch())
+    watch(trainer, "step {step:3d}   loss {loss:.3f}")
     print(f"{trainer.train().metrics['train_runtime']:.0f} seconds")
     losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     return sum(losses[-3:]) / len(losses[-3:])
@@ -327,12 +311,12 @@ assert after >= best + margin, f"the soft prompt did not help: {best:.0%} of the
 print(f"✅ {after - best:+.0%} of the facts, {margin:.0%} asked for")
 
 # %% [markdown]
-# And the rival? Look at `few_shot_facts` and `few_shot_accuracy` above, on the same events.
+# And the few-shot prompt? Compare with `few_shot_facts` and `few_shot_accuracy` above, on the same events.
 #
 # ## Can it be read?
 #
 # For each learned vector we look up the token whose embedding points in the most similar direction (*cosine*: 1 is the same
-# direction, 0 is none in common). Beside it, the same for vectors drawn by chance: among 49,152 tokens, one is always nearest.
+# direction, 0 is none in common). Beside it, the same for random vectors: among 49,152 tokens, one is always nearest.
 
 # %%
 def nearest(vectors):
@@ -372,9 +356,10 @@ if compare:
     table.data.copy_(learned)
 
 # %% [markdown]
-# Compare `untrained_facts`, `nearest_words_facts` and `after_facts`. Training gained the difference between the first and
-# the last. What the nearest tokens keep of that gain is what they explain. Where `same_token` is 1, they are the
-# untrained soft prompt, and the two numbers agree.
+# Compare `untrained_facts`, `nearest_words_facts` and `after_facts`. Training gained the difference between the first and the last.
+# What the nearest tokens keep of that gain is what they explain. In the recorded run `same_token` is 1: every vector is still
+# nearest to the token that it started from. Then the nearest tokens are the untrained soft prompt, the two numbers agree, and the
+# tokens explain nothing of the gain.
 #
 # ## What is saved
 #
@@ -441,8 +426,8 @@ for name, method, tokens, start, rate in others:
 # looked at when the claim was chosen, and once with a learning rate of zero, which must fail the claim.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/prompt_tuning.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("prompt_tuning")
+numbers = {run: found["results"] for run, found in study.items()}
 
 
 def told(r):

@@ -8,10 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/dev.jsonl
 # ---
 
 # %% [markdown]
@@ -43,18 +39,16 @@ batch_size = 8  # rows that go through the model together
 accumulation = 1  # so many batches make one step
 checkpointing = False  # True: keep few activations in training, compute the others again
 precision = "float32"  # "autocast": float32 weights, many products in bfloat16. "bfloat16": the weights too
-packing = 0  # 0: one message a row, padded. Else the most tokens in a row that holds several messages
+packing = 0  # 0: one message a row, padded. Else the most tokens in a row that contains several messages
 learning_rate = 1e-4
 dev_messages = 8
 compare = "checkpointing"  # what the claim compares with plain training; "nothing": the control
 most_kept = 0.5  # the share of the activation bytes that may be left, for the claim to stand
 
 # %% tags=["setup"]
-import json
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import psutil
@@ -63,7 +57,7 @@ from peft import LoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 from transformers import PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer, pack_dataset
-from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches
+from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record
@@ -147,7 +141,7 @@ def kept_for_backward(model):
 
 
 # %% [markdown]
-# ## A few steps, weighed
+# ## A few steps, measured
 #
 # The messages, as conversations. They come in a random order here, so that rows of a batch differ in length.
 
@@ -183,8 +177,8 @@ lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear") if m
 print(f"weights in {dtype};", "products in bfloat16 (autocast)" if autocast else "all products in the same format")
 
 # %% [markdown]
-# The trainer is TRL's, with a pair of scales: for every batch it counts what the forward pass keeps, and how many
-# positions there are, how many of them are real tokens and how many are scored.
+# The trainer is TRL's, with a counter: for every batch it counts what the forward pass keeps, and how many positions there are, how
+# many of them are real tokens and how many are scored.
 
 # %%
 class WeighingTrainer(SFTTrainer):
@@ -203,7 +197,7 @@ class WeighingTrainer(SFTTrainer):
 
 
 # %% [markdown]
-# Gradients live only from the backward pass to the step. So a callback weighs them just before the step, and takes the time.
+# Gradients live only from the backward pass to the step. So a callback measures them just before the step, and takes the time.
 
 # %%
 class Scales(TrainerCallback):
@@ -284,9 +278,9 @@ for name, value in found.items():
     record(name, value, n=dev_messages if "loss" in name else None, seed=seed)
 
 # %% [markdown]
-# Why is the peak not the sum? The parts do not all live at once: in the backward pass activations go while gradients come.
-# On the other side, the process holds Python and its libraries, results that live for a moment only, and memory that the
-# allocator keeps for the next step. Under autocast the activations also hold a bfloat16 copy of every matrix that is used.
+# Why is the peak not the sum? The parts do not all live at once: in the backward pass activations go while gradients come. On the
+# other side, the process contains Python and its libraries, results that live for a moment only, and memory that the allocator
+# keeps for the next step. Under autocast the activations also contain a bfloat16 copy of every matrix that is used.
 
 # %%
 counted = sum(measured.values()) + batches["activations"].max()
@@ -295,8 +289,8 @@ print(f"counted {counted / 1e6:,.0f} MB; peak {peak.bytes / 1e6:,.0f} MB, of whi
 # %% [markdown]
 # ## What do activations depend on?
 #
-# From here on, the model computes in the format of its weights, without autocast. `kept_bytes` sends made-up tokens through
-# all layers, up to the output layer.
+# From here on, the model computes in the format of its weights, without autocast. `kept_bytes` sends random tokens through all
+# layers, up to the output layer.
 
 # %%
 plain = trainer.model.get_base_model() if method == "lora" else trainer.model
@@ -460,12 +454,12 @@ print(f"✅ {sum(measured.values()):,} bytes foretold exactly; {share:.1%} of th
 # %% [markdown]
 # ## Padding and packing
 #
-# A batch is as wide as its longest row. What fills the others up costs memory and time like words. Three remedies: batches of
-# like length; *packing*, which puts several messages into one row; and *padding-free* batches, all rows joined to one.
+# A batch is as wide as its longest row. The padding of the others costs memory and time like words. There are three remedies:
+# batches of like length; *packing*, which puts several messages into one row; and *padding-free* batches, all rows joined to one.
 
 # %%
 def padding(lengths, size):
-    """The share of positions that hold nothing, in batches of this many rows."""
+    """The share of positions that are padding, in batches of this many rows."""
     groups = [lengths[i:i + size] for i in range(0, len(lengths), size)]
     return 1 - sum(lengths) / sum(len(group) * max(group) for group in groups)
 
@@ -512,9 +506,9 @@ for count, length in ((4, 128), (1, 512), (1, 2048)):
 # process of its own. The bars are counted bytes; the diamond is the peak of the process.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/resources.json").read_text(encoding="utf-8"))["runs"]
+study = study_runs("resources")
 names = [name for name, run in study.items() if not run["failed"]]
-numbers = pd.DataFrame({name: {r["name"]: r["value"] for r in study[name]["results"]} for name in names}).T
+numbers = pd.DataFrame({name: {key: r["value"] for key, r in study[name]["results"].items()} for name in names}).T
 numbers.index = numbers.index.str.replace("_", " ")
 numbers[["weights_mb", "gradients_mb", "optimiser_mb", "activations_mb", "peak_mb", "padding_share",
          "seconds_per_1000_tokens", "after_dev_loss"]].round(2)
@@ -583,8 +577,8 @@ needs.round(2)
 # %% [markdown]
 # ## What to believe
 #
-# The bytes of weights, gradients and optimiser hold for any machine: they are counted to the byte. The activations hold for this
-# model, these messages and this way of attention. The times and the peaks are this machine's; on a GPU the order can
+# The bytes of weights, gradients and optimiser are the same on any machine: they are counted to the byte. The activations are those
+# of this model, these messages and this way of attention. The times and the peaks are this machine's; on a GPU the order can
 # differ. That two gradients agree was tried on four messages. It follows from how they are computed, not from the number of trials.
 #
 # ## Exercises

@@ -8,14 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/everyday.jsonl
-#       - smol_course/data/quiz.jsonl
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 4_evaluation/studies/automatic_benchmarks.json
 # ---
 
 # %% [markdown]
@@ -49,11 +41,9 @@ written_out = 16  # of them, those that the model answers in words; 0: as many
 pick = "most"  # "least": the metric picks the least likely option, the control
 
 # %% tags=["setup"]
-import json
 import random
 import tempfile
 from collections import Counter
-from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
@@ -65,7 +55,7 @@ from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.requests import Doc, SamplingMethod
 
 # %% tags=["setup"]
-from smol_course.data import choices, events
+from smol_course.data import choices, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import compare, record, wilson
@@ -92,9 +82,9 @@ print(len(rows), "questions;", dict(Counter(row["form"] for row in rows)))
 pd.DataFrame(rows[:5])[["kind", "text", "options", "right"]]
 
 # %% [markdown]
-# First, what does somebody get who cannot read? If the right option stood first more often, or were the longest, a
-# model could score without knowing anything. With four options, guessing gets 25 %, which is called *chance*. `low` and
-# `high` are the ends of a 95 % interval: where the true share plausibly lies, given so few questions.
+# First, what is the score of somebody who cannot read? If the right option stood first more often, or were the longest, a model
+# could score without knowing anything. With four options, guessing gets 25 %, which is called *chance*. `low` and `high` are the
+# ends of a 95 % interval: where the true share plausibly lies, given so few questions.
 
 # %%
 def share_right(picks):
@@ -274,7 +264,8 @@ print(f"lm-eval's acc_norm {lm['acc_norm']:.4f}, ours without the space {own_nor
 # ## What else moves the score
 #
 # The same model and the same questions, asked in other forms. *Plain* is the form so far. *Letters*: the options stand in the
-# prompt as A to D, and the letters are scored. *Chat*: the same as a user's message. With *examples*, solved questions stand before.
+# prompt as A to D, and the letters are scored. *Chat*: the same as a user's message. With *examples*, solved questions come before
+# the question.
 
 # %%
 def letters(row):
@@ -336,8 +327,8 @@ pd.DataFrame(given).reindex(list("ABCD")).fillna(0).astype(int)
 # %% [markdown]
 # ## Let it write
 #
-# A *generative* benchmark lets the model write and compares texts. Now something has to find the answer in what it wrote.
-# *Exact match* wants the right option and nothing else. *Prefix match* is content if the text begins with it.
+# A *generative* benchmark lets the model write and compares texts. Now something has to find the answer in what it wrote. *Exact
+# match* wants the right option and nothing else. *Prefix match* only asks that the text begins with it.
 
 # %%
 from lighteval.metrics.metrics_sample import ExactMatches
@@ -429,7 +420,8 @@ quiz_norm = accuracy("quiz_accuracy_per_character", scores_of(start, quiz), quiz
                      [[len(option) for option in r["options"]] for r in quiz])
 
 # %% [markdown]
-# Look at the interval before you speak of this number: with so few questions it is wide. Does it hold 25 %?
+# Look at the interval before you speak of this number: with so few questions it is wide. In the recorded run it contains 25 %, the
+# score of guessing, so nothing is shown here.
 #
 # **The claim of this notebook**, checked by the notebook itself: three ways to compute the accuracy on the everyday questions
 # give one number, and the starting model is better than chance on them.
@@ -450,8 +442,8 @@ print(f"✅ one number from three programs: {sum(before) / len(before):.3f}, at 
 # form, and repeats the forms with more examples and with other ones.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/automatic_benchmarks.json").read_text(encoding="utf-8"))["runs"]
-done = {name: {r["name"]: r for r in run["results"]} for name, run in study.items() if not run["failed"]}
+study = study_runs("automatic_benchmarks")
+done = {name: run["results"] for name, run in study.items() if not run["failed"]}
 pd.DataFrame({name: {key: f"{r['value']:.2f} ({r['low']:.2f} to {r['high']:.2f})" for key, r in found.items() if r["low"] is not None}
               for name, found in done.items()})
 

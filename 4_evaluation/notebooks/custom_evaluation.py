@@ -8,14 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/test.jsonl
-#       - smol_course/data/dev.jsonl
-#       - smol_course/data/confirmations.jsonl
-#       - smol_course/evaluation/reports
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 4_evaluation/studies/custom_evaluation.json
 # ---
 
 # %% [markdown]
@@ -54,7 +46,6 @@ import json
 import random
 import re
 import tempfile
-from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -66,7 +57,7 @@ from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.requests import Doc, SamplingMethod
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, confirmations, events
+from smol_course.data import SYSTEM_PROMPT, confirmations, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, compare, confirmation_faults, event_right, mcnemar, needed, record, wilson
@@ -131,8 +122,8 @@ by_lighteval = {int(d.doc.id): d.model_response.final_text[0].strip() for d in d
 print({name: round(float(value), 4) for name, value in found.items()})
 
 # %% [markdown]
-# Are these answers the same, word for word, as those that the course's own `asker` gets? And as what the report holds? The report
-# may have been made with 16-bit numbers, which are quicker on some machines, so single answers may differ from it.
+# Are these answers the same, word for word, as those that the course's own `asker` gets? And as those in the report? The report may
+# have been made with 16-bit numbers, which are quicker on some machines, so single answers may differ from it.
 
 # %%
 own = asker(model, tokenizer)([row["message"] for row in few])
@@ -146,7 +137,7 @@ record("report_answers_same", sum(kept.get(row["id"]) == text for row, text in z
 #
 # A metric is a program, so it can be wrong, and then every number from it is. Here is one for questions with options. The model
 # gives each option a log-probability (the logarithm of its probability), and the highest should win. This metric has one mistake:
-# it takes the *lowest*. From outside nothing is to be seen. It runs, and it returns shares.
+# it takes the *lowest*. From outside the mistake does not show: the metric runs, and it returns shares.
 
 # %%
 class LeastLikely(LoglikelihoodAcc):
@@ -190,9 +181,9 @@ planted = {"the event itself": truth, "another day": json.dumps(event | {"day": 
 # %% [markdown]
 # ## How sure is one number?
 #
-# Had we other messages of the same kind, the score would be another. The **bootstrap** plays that: it draws as many messages
-# as we have, from those that we have, so that some come twice and some not at all. It does so a few thousand times. Between the
-# lowest and the highest 2.5 % of the scores lies the 95 % interval. For a share, Wilson's formula gives it without drawing.
+# Had we other messages of the same kind, the score would be another. The **bootstrap** simulates that: it draws as many messages as
+# we have, from those that we have, so that some come twice and some not at all. It does so a few thousand times. Between the lowest
+# and the highest 2.5 % of the scores lies the 95 % interval. For a share, Wilson's formula gives it without drawing.
 
 # %%
 def drawn_means(values):
@@ -220,7 +211,7 @@ pairs
 
 # %% [markdown]
 # The bootstrap can also draw *differences*: a message is drawn with both its results. Beside it, for comparison, what one would get
-# if each model had answered its own messages. The narrower the heap, the surer the difference.
+# if each model had answered its own messages. The narrower the histogram, the surer the difference.
 
 # %%
 def spread(values):
@@ -265,8 +256,8 @@ print(comparison)
 # %% [markdown]
 # ## How many messages does a claim need?
 #
-# Say one model is really 5 points better: it gains 10 % of the messages and loses 5 %. How often does a test with *n* messages show it
-# (p below 0.05)? That share is its **power**. We play it a few hundred times for each *n*.
+# Say one model is really 5 points better: it gains 10 % of the messages and loses 5 %. How often does a test with *n* messages show
+# it (p below 0.05)? That share is its **power**. We simulate it a few hundred times for each *n*.
 
 # %%
 def power(n, gains, losses, tries=300):
@@ -290,9 +281,9 @@ ax.legend(fontsize=8)
 fig.tight_layout()
 
 # %% [markdown]
-# The dotted line is a power of 80 %, the usual aim. A formula, `needed`, says without playing about how many messages that takes.
-# It needs one more number, the share that the first model gets right: we say 60 %. Once for the same messages asked of both, and
-# once for different ones:
+# The dotted line is a power of 80 %, the usual aim. A formula, `needed`, says without simulation about how many messages that
+# takes. It needs one more number, the share that the first model gets right: we say 60 %. It is used once for the same messages
+# asked of both, and once for different ones:
 
 # %%
 for name, (gains, losses) in cases.items():
@@ -320,8 +311,9 @@ ax.set(xlabel="event accuracy, with 95 % interval", xlim=(0, 1), title=f"{organi
 fig.tight_layout()
 
 # %% [markdown]
-# The best and the worst of seven slices lie apart even where nothing differs but chance. How far? We deal the same results out to
-# the registers by chance, again and again. `slice_gap_by_chance` is the gap that 95 of 100 deals do not exceed.
+# The best and the worst of seven slices lie apart even where nothing differs but chance. How far? We assign the same results to the
+# registers at random, again and again (a *permutation test*). `slice_gap_by_chance` is the gap that 95 of 100 assignments do not
+# exceed.
 
 # %%
 kinds = np.array([messages[key.split(":")[0]]["register"] for key in shared])
@@ -482,7 +474,7 @@ print(f"right when the truth stands first: {right_first.mean():.0%}, second: {ri
 #
 # ## Style, rated by people
 #
-# For style there is no rule. `chitchat-dataset` holds conversations that people rated from 1 to 10 as witty, upbeat and
+# For style there is no rule. `chitchat-dataset` contains conversations that people rated from 1 to 10 as witty, upbeat and
 # interesting. We take pairs: one with a mean rating of 8 or more, one of 4 or less. Which judge finds the better rated one?
 
 # %%
@@ -524,7 +516,7 @@ for name, values in styles.items():
 
 # %% [markdown]
 # *Length* is the judge that cannot read: it takes the longer conversation. The other two saw the first 60 words only, so they could
-# not count. A judge that does not beat length has not shown that it reads.
+# not count. In the recorded run neither beats length, so neither has shown that it reads.
 #
 # **The claim of this notebook**, checked by the notebook itself: the metric passes its test; the rule finds every planted lie;
 # comparing on the same messages gives a narrower interval than on separate ones; and lighteval gets the same answers as the
@@ -545,8 +537,8 @@ print(f"✅ the metric passes; paired, the interval is {spread(paired) / spread(
 # conversations.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/custom_evaluation.json").read_text(encoding="utf-8"))["runs"]
-done = {name: {r["name"]: r for r in run["results"]} for name, run in study.items() if not run["failed"]}
+study = study_runs("custom_evaluation")
+done = {name: run["results"] for name, run in study.items() if not run["failed"]}
 wanted = ("judge_", "style_", "position_", "pairwise_")
 pd.DataFrame({name: {key: f"{r['value']:.2f}" + (f" ({r['low']:.2f} to {r['high']:.2f}, n = {r['n']})" if r["low"] is not None else "")
                      for key, r in results.items() if key.startswith(wanted)} for name, results in done.items()})

@@ -8,14 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/data/everyday.jsonl
-#       - smol_course/evaluation/reports
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 4_evaluation/studies/performance_analysis.json
 # ---
 
 # %% [markdown]
@@ -48,7 +40,7 @@ timed = 6  # messages that are asked one by one, with a clock
 scored = 0  # messages that this variant is asked for its accuracy; 0: none, else more
 questions = 96  # everyday questions asked here; 0: all
 pages = 12  # help pages read here
-trials = 300  # played retrainings, to see how often the gate errs
+trials = 300  # simulated retrainings, to see how often the gate errs
 price = 0.10  # of one hour of a machine like this, in your currency
 
 # %% tags=["setup"]
@@ -59,7 +51,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
@@ -74,7 +65,7 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, choices, events
+from smol_course.data import SYSTEM_PROMPT, choices, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, bootstrap, compare, event_right, mcnemar, record, score_events, wilson
@@ -86,7 +77,6 @@ from smol_course.evaluation.harness import own_tasks_only, run_lighteval, write_
 # %% tags=["setup"]
 here = prepare()
 own_tasks_only()  # lighteval shall load our tasks only: some that it ships download data
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 model_path = find_model(model_name)
 rng = np.random.default_rng(seed)
 messages = list(events("test"))
@@ -155,9 +145,9 @@ record("latency_slowest", waits["seconds"].max(), n=timed)
 record("tokens_per_second", waits["tokens"].sum() / waits["seconds"].sum(), n=timed)
 
 # %% [markdown]
-# **Memory**: what this model's weights take, and what the whole process takes (here it holds a second model and the libraries, too).
-# **Cost**: the machine's price for an hour, times the hours for 1,000 messages. Messages that are asked together share some of the
-# work: compare the two costs.
+# **Memory**: what this model's weights take, and what the whole process takes (here that includes a second model and the libraries,
+# too). **Cost**: the machine's price for an hour, times the hours for 1,000 messages. Messages that are asked together share some
+# of the work: compare the two costs.
 
 # %%
 batch = [conversation(row["message"]) for row in messages[: max(timed, 4)]]
@@ -186,8 +176,8 @@ if scored:
 # interval here as elsewhere, so small differences in height may be chance.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/performance_analysis.json").read_text(encoding="utf-8"))["runs"]
-done = {name: {r["name"]: r["value"] for r in run["results"]} for name, run in study.items() if not run["failed"]}
+study = study_runs("performance_analysis")
+done = {name: {key: r["value"] for key, r in run["results"].items()} for name, run in study.items() if not run["failed"]}
 variants = pd.DataFrame({name: numbers for name, numbers in done.items() if "strength" not in name}).T
 front = [name for name, row in variants.iterrows() if not any(
     (variants["latency_median"] < row["latency_median"]) & (variants["event_accuracy"] >= row["event_accuracy"]))]
@@ -273,7 +263,7 @@ fig.tight_layout()
 #
 # Somebody will change the data, the prompt or a library. A **regression gate** asks the same questions again, and stops the change
 # when the model got worse by more than chance explains. (A *regression* is a step back.) For this the course keeps *reports*, which
-# hold every answer of a model. The one to compare with is the *baseline*. Three kinds of question are compared.
+# contain every answer of a model. The one to compare with is the *baseline*. Three kinds of question are compared.
 
 # %%
 reports = {name: report_on(name) for name in ("start", organiser)}
@@ -283,9 +273,9 @@ for name, report in reports.items():
         print(f"{name:15} {verdict.what:28} {verdict.before:.3f} → {verdict.after:.3f}  {'WORSE' if verdict.worse else 'passes'}")
 
 # %% [markdown]
-# The command `smol evaluate` does the same. Its *exit status*, the number that a finished program leaves, says the verdict to
-# whatever script runs it: 0 to go on, 1 to stop. Here it gets a report as a file, so no model is asked. With a model's name in place
-# of the file, the model is asked first.
+# The command `smol evaluate` does the same. Its *exit status*, the number that a finished program leaves, gives the verdict to
+# whatever script runs it: 0 to go on, 1 to stop. Here it gets a report as a file, so no model is asked. With a model's name in
+# place of the file, the model is asked first.
 
 # %%
 folder = Path(tempfile.mkdtemp())
@@ -305,9 +295,9 @@ for name, report in reports.items():
     print(f"{name}: exit status {status[name]}. {said.strip().splitlines()[-1]}")
 
 # %% [markdown]
-# How often does a gate err? We play many new trainings. In each, 15 % of the messages change from right to wrong or back. If the
-# model is as good as before, both happen equally often, and a gate that stops it gives a *false alarm*: the first row. In the other
-# rows the model really got worse: how often does the gate see it?
+# How often does a gate err? We simulate many new trainings. In each, 15 % of the messages change from right to wrong or back. If
+# the model is as good as before, both happen equally often, and a gate that stops it gives a *false alarm*: the first row. In the
+# other rows the model really got worse: how often does the gate see it?
 
 # %%
 def stopped(n, drop, flips=0.15):
@@ -326,7 +316,8 @@ alarms.round(2)
 
 # %% [markdown]
 # With few messages a gate hardly ever stops anything, whether the model got worse or not. The smaller the loss that you want to
-# notice, the more messages it needs. Here one kind of question was played; a gate on three kinds has three chances of a false alarm.
+# notice, the more messages it needs. Here one kind of question was simulated; a gate on three kinds has three chances of a false
+# alarm.
 #
 # ## Trap 1: a stale cache
 #
@@ -357,9 +348,9 @@ stale = {"start": first_scores(start, "mine", cache), "another, same name": firs
 pd.DataFrame(stale | {"another, own name": first_scores(other, "mine-2", cache)})
 
 # %% [markdown]
-# If the first two columns are the same to the last digit, the second model was never asked. How it looks: a result that comes at
-# once, and agrees too well. The cure is to file answers under the weights as well. The course's reports hold a *hash* of them, a
-# short fingerprint that changes when the weights do.
+# In the recorded run the first two columns are the same to the last digit: the second model was never asked. You notice it by a
+# result that comes at once, and agrees too well. The cure is to file answers under the weights as well. The course's reports
+# contain a *hash* of them, a short fingerprint that changes when the weights do.
 
 # %%
 record("stale_apart", max(abs(a - b) for a, b in zip(stale["start"], stale["another, same name"])), n=4)
@@ -368,8 +359,8 @@ print("the shipped report's key:", kept.weights, " now:", reports[organiser].wei
 # %% [markdown]
 # ## Trap 2: a leaked test
 #
-# `evaluate` takes anything that answers. This made-up model has seen 60 of the test messages and remembers the right events. To the
-# others it answers what the baseline's report holds.
+# `evaluate` takes anything that answers. This invented model has seen 60 of the test messages and remembers the right events. To
+# the others it gives the answers in the baseline's report.
 
 # %%
 known = {row["message"]: row["event"] for row in messages[:60]}
@@ -388,8 +379,8 @@ record("leaked_gain", verdict.comparison.difference, verdict.comparison.low, ver
 print(f"{verdict.before:.3f} → {verdict.after:.3f}, p = {verdict.comparison.p:.1e}: the gate lets it pass")
 
 # %% [markdown]
-# The gate looks for worse, not for too good. What finds the leak: **change the messages a little**. Another weekday in the message is
-# another weekday in the event. Whoever reads the message follows; whoever remembers it does not.
+# The gate looks for worse, not for too good. What finds the leak: **change the messages a little**. Another weekday in the message
+# is another weekday in the event. A model that reads the message gets the new day right; one that only remembers it does not.
 
 # %%
 def moved(row):

@@ -8,11 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/artifacts/organiser_vlm/vision.safetensors
-#       - smol_course/artifacts/organiser_vlm/adapter_model.safetensors
-#       - 5_vision_language_models/studies/vlm_finetuning.json
 # ---
 
 # %% [markdown]
@@ -50,25 +45,22 @@ new_tokens = 16  # the longest answer that we wait for
 margin = 0.4  # how much larger the share of right answers must be, for the claim to stand
 
 # %% tags=["setup"]
-import json
-import warnings
 from itertools import groupby
-from pathlib import Path
 from textwrap import fill
 import matplotlib.pyplot as plt
 import pandas as pd
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers import set_seed
 from trl import SFTConfig, SFTTrainer
+from smol_course.data import study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import record, wilson
+from smol_course.metrics import record, watch, wilson
 from smol_course.vision.pictures import LEARNT, examples, shuffled, test_set
 from smol_course.vision.model import ask_all, evaluate, load_vlm
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 
@@ -177,7 +169,6 @@ config = SFTConfig(
     logging_steps=max(1, steps // 12), save_strategy="no", disable_tqdm=True, seed=seed,
 )
 trainer = SFTTrainer(model=model, args=config, processing_class=processor, peft_config=lora, train_dataset=rows)
-trainer.remove_callback(PrinterCallback)
 trainer.model.print_trainable_parameters()
 
 # %% [markdown]
@@ -194,8 +185,8 @@ runs = [(name, scored, len(list(run))) for (name, scored), run in groupby(zip(na
 pd.DataFrame([(name, count, "scored" if scored else "") for name, scored, count in runs], columns=["token", "times", "loss"])
 
 # %% [markdown]
-# Three things must hold, and cost days where they do not: no image token is scored, no padding is scored, and the answer is
-# scored whole, with its end.
+# Three things must be true, and it can take days to find out that one is not: no image token is scored, no padding is scored, and
+# the answer is scored whole, with its end.
 
 # %%
 on_images = (batch["input_ids"] == trainer.model.config.image_token_id) & (batch["labels"] != -100)
@@ -209,15 +200,7 @@ for row in range(2):
 # ## Training, watched
 
 # %%
-class Watch(TrainerCallback):
-    """Print the loss as it arrives."""
-
-    def on_log(self, args, state, control, logs=None, **_):
-        if "loss" in logs:
-            print(f"step {state.global_step:3d} of {steps}   loss {float(logs['loss']):.3f}")
-
-
-trainer.add_callback(Watch())
+watch(trainer, f"step {{step:3d}} of {steps}   loss {{loss:.3f}}")
 result = trainer.train()
 print(f"{result.metrics['train_runtime']:.0f} seconds")
 record("seconds_each_step", result.metrics["train_runtime"] / steps, n=steps, seed=seed)
@@ -282,8 +265,8 @@ table = pd.DataFrame({"kind": [shown.kind for shown in others], "before": others
 table.groupby("kind", sort=False).sum()
 
 # %% [markdown]
-# A column that falls says: the adapter answers the new question where it should not. Mixing some of the old questions into the
-# training is the usual remedy.
+# Where a column falls, the adapter answers the new question although an old one was asked. Mixing some of the old questions into
+# the training is the usual remedy.
 #
 # ## What to believe
 #
@@ -293,8 +276,8 @@ table.groupby("kind", sort=False).sum()
 # places, with half of the steps.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/vlm_finetuning.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r["value"] for r in found["results"]} for run, found in study.items()}
+study = study_runs("vlm_finetuning")
+numbers = {run: {name: r["value"] for name, r in found["results"].items()} for run, found in study.items()}
 columns = ["before_right", "after_right", "after_blank", "after_shuffled", "before_other_kinds", "after_other_kinds"]
 print(pd.DataFrame(numbers).T.reindex(columns=columns).round(2).to_string())
 for run, found in study.items():
@@ -311,8 +294,8 @@ ax.legend(fontsize=8)
 fig.tight_layout()
 
 # %% [markdown]
-# One run for each place decides little. Look at both colours: a place that learns and forgets is not better than one that learns
-# less.
+# One run for each place decides little. Compare both colours, what was learned and what was kept: a place that learns and forgets
+# is not better than one that learns less.
 #
 # ## Exercises
 #

@@ -8,10 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/artifacts/organiser_vlm/vision.safetensors
-#       - smol_course/artifacts/organiser_vlm/adapter_model.safetensors
 # ---
 
 # %% [markdown]
@@ -41,7 +37,6 @@ test_each = 24  # questions of each kind, for the control at the end
 
 # %% tags=["setup"]
 import math
-import warnings
 from itertools import groupby
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -54,7 +49,6 @@ from smol_course.vision.pictures import all_words, example, test_set
 from smol_course.vision.model import ask, evaluate, image_tokens, load_vlm, turns
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 
@@ -196,9 +190,9 @@ table = model.get_input_embeddings().weight.detach()  # (vocabulary, width)
 print(tuple(tokens.shape), f"lengths: of an image token {tokens.norm(dim=-1).mean():.1f}, of a word {table.norm(dim=-1).mean():.1f}")
 
 # %% [markdown]
-# In the first stage of its training, tower and connector learned to *speak words*: each cell's vector was scored against the word
-# vectors of what the cell shows. So one can ask each cell which word it is nearest to. Left out: the mean of these words, which
-# all of them share.
+# In the first stage of its training, tower and connector learned to make vectors like those of words: each cell's vector was scored
+# against the word vectors of what the cell shows. So one can ask each cell which word it is nearest to. The mean of these words'
+# vectors, which all of them share, is subtracted first.
 
 # %%
 words = all_words()
@@ -237,7 +231,7 @@ for chance, token in zip(chances.values, chances.indices):
     print(f"{chance:5.1%}  {processor.tokenizer.decode(token)!r}")
 
 # %% [markdown]
-# These are the candidates for the first token of the answer. Written on, it says:
+# These are the candidates for the first token of the answer. The whole answer is:
 
 # %%
 ask(model, processor, [item.image], [item.question]), item.answer

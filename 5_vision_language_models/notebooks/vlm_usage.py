@@ -8,10 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/artifacts/organiser_vlm
-#       - 5_vision_language_models/studies/vlm_usage.json
 # ---
 
 # %% [markdown]
@@ -48,7 +44,6 @@ margin = 0.25  # how much better than always saying the same the reading must be
 # %% tags=["setup"]
 import json
 import time
-import warnings
 from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
@@ -56,6 +51,7 @@ import pandas as pd
 import torch
 from PIL import Image
 from transformers import set_seed
+from smol_course.data import study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record, wilson
@@ -64,7 +60,6 @@ from smol_course.vision.pictures import DAYS, LEARNT, PARTS, blank, clip, exampl
 from smol_course.vision.model import NAME, ask, ask_all, image_tokens, load_vlm, turns
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 plt.rcParams["image.interpolation"] = "nearest"  # pixels as they are
 here = prepare()
 set_seed(seed)
@@ -176,7 +171,7 @@ print(f"{one_by_one / in_batch:.1f} times as many answers a second; "
 # %% [markdown]
 # ## Several pictures
 #
-# A conversation may hold several images. Each takes its place in the sequence, in the order in which it stands.
+# A conversation may contain several images. Each takes its place in the sequence, in the order in which it stands.
 
 # %%
 first, second = examples("test", 2, seed=seed + 2, kinds=("scene_colour",))
@@ -186,9 +181,9 @@ print(prompt)
 print(f"{inputs['input_ids'].shape[1]} tokens, of which {(inputs['input_ids'] == model.config.image_token_id).sum()} are of the pictures")
 
 # %% [markdown]
-# Can it use them? The same questions twice: about a picture alone, and with a second picture behind it, which a bar chart shows,
-# so that the question has still one answer. Our model was trained with one picture in a conversation; nobody told it that there
-# may be two.
+# Can it use them? The same questions twice: about a picture alone, and with a second picture after it, which shows a bar chart, so
+# that the question still has one answer. Our model was trained with one picture in a conversation; nobody told it that there may be
+# two.
 
 # %%
 scenes = examples("test", pairs, seed=seed + 3, kinds=("scene_colour",))
@@ -275,14 +270,14 @@ table = pd.DataFrame(sorted_slots, columns=["events of the day", "the slot is", 
 table.pivot_table("called busy", "events of the day", "the slot is").round(2)
 
 # %% [markdown]
-# Compare the two columns. Where they are alike, the part of the day in your question changed nothing: it answers from the day's
-# count, which often gives the right answer and is not what you asked. (`slots_follow_count` is the share of its answers that fit
-# the rule "two events or more: busy".) In the training data this rule was right often enough.
+# Compare the two columns. In the recorded run they are nearly alike: the part of the day in your question changed nothing. The
+# model answers from the day's count, which often gives the right answer and is not what you asked. (`slots_follow_count` is the
+# share of its answers that fit the rule "two events or more: busy".) In the training data this rule was right often enough.
 #
 # ### Ask for what it is good at
 #
-# It counts a day's events well. So make each slot a question of counting: paint the other two parts of the day over, in the
-# paper's colour, and count what is left. Where a calendar's rows lie is known to whoever knows the calendar.
+# It counts a day's events well. So make each slot a question of counting: paint the other two parts of the day over, in the paper's
+# colour, and count what is left. Where the rows lie has to be known, but for one calendar program it is.
 
 # %%
 def rows_of(shown):
@@ -445,8 +440,8 @@ print(f"✅ {seen:.0%} of the slots right, {guessed:.0%} by always saying the sa
 # and reads them blind, where the claim must fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/vlm_usage.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("vlm_usage")
+numbers = {run: found["results"] for run, found in study.items()}
 for run, found in numbers.items():
     slots, whole = found["read_slots_right"], found["read_weeks_right"]
     print(f"{run:14} slots right {slots['value']:4.0%} ({slots['low']:.0%} to {slots['high']:.0%}, n = {slots['n']}), "

@@ -3,7 +3,7 @@
 `hint(...)` in the notebook gives less away.
 """
 
-from smol_course.vision.model.pictures import DAYS, PARTS
+from smol_course.vision.pictures import DAYS, PARTS
 
 # 🐢 Points above blind
 

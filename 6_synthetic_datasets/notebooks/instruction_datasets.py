@@ -8,15 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/data/jottings.jsonl
-#       - smol_course/data/jottings_made.jsonl
-#       - smol_course/artifacts/jotting_writer/adapter_model.safetensors
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 6_synthetic_datasets/studies/instruction_datasets.json
 # ---
 
 # %% [markdown]
@@ -47,10 +38,10 @@ instructed = 4  # notes that the bare model is asked for
 read_back = 12  # jottings that the organiser reads back here
 embedded = 80  # messages that the sentence model embeds
 verifier = "rules"  # "rules", "round_trip", "both", or "none"
-alike = 0.8  # from this share of common 4-grams on, two messages are doubles
+alike = 0.8  # from this share of common 4-grams on, two messages are duplicates
 origins = "all"  # or one of them: "template", "back_translation", "self_instruct", "evolved"
 arms = "filtered"  # what is trained on: "seeds", "unfiltered", "filtered", with commas between
-real_share = 0.25  # of what is trained on, the share of the fifty; the rest is made
+real_share = 0.25  # of what is trained on, the share of the fifty; the rest is synthetic
 steps = 44
 batch_size = 4
 learning_rate = 2e-3
@@ -65,7 +56,6 @@ import json
 import random
 import re
 import tempfile
-import warnings
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -78,7 +68,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, s
 from trl import SFTConfig, SFTTrainer
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches, jottings, made_jottings
+from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches, jottings, made_jottings, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, compare, event_right, record, score_events, wilson
@@ -88,7 +78,6 @@ from smol_course.synthetic.messages import (
     self_prompt, shorten, similarity, template_of, unlike, write_prompt)
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 rng = random.Random(seed)
@@ -98,9 +87,9 @@ tokenizer = AutoTokenizer.from_pretrained(model_path)
 # %% [markdown]
 # ## The fifty
 #
-# A *jotting* is a note in shorthand. No split of the course's training data has any; the test split has 52. These fifty are all that
-# we train on by hand, so to speak. (They were written for this course by a language model, one by one, and not by people. The
-# data card says how.)
+# A *jotting* is a note in shorthand. No split of the course's training data has any; the test split has 52. These fifty are all
+# that we have to begin with. (They were written for this course by a language model, one by one, and not by people. The data card
+# says how.)
 
 # %%
 seeds = list(jottings())
@@ -175,8 +164,8 @@ for made in store.records[:8]:
 # ## Self-instruct: the model makes both
 #
 # *Self-instruct* shows the bare model a few examples and asks for another one, message and event. A *persona* ("by a nurse on
-# nights") pulls it to other subjects. SmolLM2 with 135 million parameters is small for this: see how many answers hold an event of
-# the schema at all.
+# nights") pulls it to other subjects. SmolLM2 with 135 million parameters is small for this: see how many answers contain an event
+# of the schema at all.
 
 # %%
 asked = [self_prompt(rng.sample(seeds, 4), PERSONAS[i % len(PERSONAS)]) for i in range(instructed)]
@@ -203,7 +192,7 @@ print(easy[0], "\n ", correct(*easy, rng)[0], "\n ", shorten("Thu 6pm committee 
 #
 # `event_faults` reads days and times in the message by program and compares. Then place, people and title must stand there, and no
 # name or long rest may be left over. How good is it? A verifier needs two tests: right pairs that it should let through, and wrong
-# ones that it should stop. For the wrong ones we spoil the fifty.
+# ones that it should stop. For the wrong ones we corrupt the fifty.
 
 # %%
 def spoilt(event):
@@ -276,7 +265,7 @@ pd.DataFrame({"message": messages,
 
 # %%
 def passes(row, verifier):
-    """Whether a made jotting passes a verifier."""
+    """Whether a synthetic jotting passes a verifier."""
     followed = not event_faults(row["message"], row["event"], also=[row["also"]] if row["also"] else [])
     returned = event_right(row["read"], row["event"])
     return {"rules": followed, "round_trip": returned, "both": followed and returned, "none": True}[verifier]
@@ -304,11 +293,11 @@ for row in refused[:8]:
     print(f"{row['message'][:60]:60} {row['event']}\n   {event_faults(row['message'], row['event'])}")
 
 # %% [markdown]
-# ## Doubles
+# ## Duplicates
 #
-# A message that stands there twice is trained on twice and teaches once. Exact doubles are found by comparing texts. Near ones: cut
-# each message into pieces of four characters (*4-grams*); the *Jaccard similarity* is the share of pieces that two messages have in
-# common, out of all that either has.
+# A message that stands there twice is trained on twice and teaches once, so a data set is *deduplicated*. Exact duplicates are
+# found by comparing texts. For near ones, cut each message into pieces of four characters (*4-grams*); the *Jaccard similarity* is
+# the share of pieces that two messages have in common, out of all that either has.
 
 # %%
 pair = "dentist tue 9.40am Harcourt St", "dentist TUE 9.40am, Harcourt St!"
@@ -331,8 +320,8 @@ print(f"by MinHash {sum(a == b for a, b in zip(one, other)) / 64:.2f}, exactly "
       f"{similarity([pair[0]], ['dentist thu 9.40am Harcourt St'])[0, 0]:.2f}")
 
 # %% [markdown]
-# The last two differ in the day only, and their events differ. Too low a threshold would throw one of them away. So `alike` is
-# high here: a jotting is short, and another hour is another example.
+# The last two differ in the day only, and their events differ. Too low a threshold would throw one of them away. So `alike` is high
+# here: a jotting is short, and one with another hour is another example.
 
 # %%
 right = [row for row in made if passes(row, verifier)]
@@ -415,14 +404,14 @@ clean = {"unfiltered": [row for row in made if row["id"] not in leaked],
 {name: len(rows) for name, rows in clean.items()}
 
 # %% [markdown]
-# A jotting is short, so two can come near by chance: "dentist Tue 9.40am" is one that anybody writes. We drop those as well.
+# A jotting is short, so two can be alike by coincidence: "dentist Tue 9.40am" is one that anybody writes. We drop those as well.
 #
 # ## The only proof that counts
 #
-# All this is worth something if a model gets better by it. Each *arm* is a fresh adapter on the starting model, trained for as many
-# steps, with the same settings, and given the same test. `seeds` sees the fifty again and again. The other arms see the fifty less
-# often, and made ones for the rest. Here one arm is trained, `filtered`, and not for long. Put `seeds,filtered` into `arms` to watch
-# two; the study further below has all three.
+# All this is worth something only if a model gets better by it. Each *arm* is a fresh adapter on the starting model, trained for as
+# many steps, with the same settings, and given the same test. `seeds` sees the fifty again and again. The other arms see the fifty
+# less often, and synthetic ones for the rest. Here one arm is trained, `filtered`, and not for long. Put `seeds,filtered` into
+# `arms` to watch two; the study further below has all three.
 
 # %%
 del model, base, encoder
@@ -529,8 +518,8 @@ for arm in [arm for arm in scores if arm != "filtered" and "filtered" in scores]
     print(f"filtered over {arm}: {found}")
 
 # %% [markdown]
-# **The claim of this notebook**, checked by the notebook itself, is a small one, because the training is short: the filtered arm gets
-# better at jottings. Whether made messages beat the fifty is asked in the study, with more steps and three seeds.
+# **The claim of this notebook**, checked by the notebook itself, is a small one, because the training is short: the filtered arm
+# gets better at jottings. Whether synthetic messages beat the fifty is asked in the study, with more steps and three seeds.
 
 # %%
 last = scores["filtered"] if "filtered" in scores else list(scores.values())[-1]
@@ -541,14 +530,13 @@ print(f"✅ {gain:+.0%} event accuracy on jottings, {margin:.0%} asked for")
 # %% [markdown]
 # ## Over three seeds
 #
-# The study (`smol study 6/instruction_datasets`) trains all three arms with three seeds, each a fresh adapter on the starting model, and tests on
-# all 52 jottings. A seed changes
-# which made jottings are drawn, their order, and the adapter's first numbers. For each jotting we take the mean over the seeds; the
-# interval comes from drawing jottings.
+# The study (`smol study 6/instruction_datasets`) trains all three arms with three seeds, each a fresh adapter on the starting
+# model, and tests on all 52 jottings. A seed changes which synthetic jottings are drawn, their order, and the adapter's first
+# numbers. For each jotting we take the mean over the seeds; the interval comes from drawing jottings.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/instruction_datasets.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("instruction_datasets")
+numbers = {run: found["results"] for run, found in study.items()}
 shown = [f"after_{arm}_event_accuracy" for arm in ("seeds", "unfiltered", "filtered")]
 pd.DataFrame({run: {"before": found.get("before_event_accuracy", {}).get("value"),
                     **{name[6:-15]: found[name]["value"] for name in shown if name in found}}
@@ -582,8 +570,8 @@ fig.tight_layout()
 
 # %% [markdown]
 # And from another start? `from_the_organiser` goes on from `organiser_lora`, an adapter that knows six other registers. Look at its
-# score *before*: a start that knows most of the task is worth more than any data here. The made messages help it all the same; the
-# fifty alone do not. (That is one run, so take the direction and no more.) The control, learning rate 0, must fail.
+# score *before*: a start that knows most of the task is worth more than any data here. The synthetic messages help it all the same;
+# the fifty alone do not. (That is one run, so take the direction and no more.) The control, learning rate 0, must fail.
 
 # %% tags=["study"]
 for run, found in study.items():

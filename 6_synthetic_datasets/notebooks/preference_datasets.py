@@ -8,14 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/data/confirmations.jsonl
-#       - smol_course/artifacts/organiser_sft/adapter_model.safetensors
-#       - smol_course/artifacts/organiser_aligned/adapter_model.safetensors
-#       - 6_synthetic_datasets/studies/preference_datasets.json
 # ---
 
 # %% [markdown]
@@ -34,8 +26,8 @@ if importlib.util.find_spec("smol_course") is None:
     get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
 
 # %% [markdown]
-# Every number worth changing stands in one cell. With `shuffle_preferences = True` every second pair is turned round: its worse
-# answer is called the better one. Then there is nothing to learn, and the claim at the end fails, as it should.
+# Every number worth changing stands in one cell. With `shuffle_preferences = True` every second pair is flipped: its worse answer
+# is called the better one. Then there is nothing to learn, and the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
 model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -59,9 +51,7 @@ margin = 0.15  # how much larger the share of faultless confirmations must be, f
 import json
 import math
 import random
-import warnings
 from collections import Counter
-from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from datasets import Dataset
@@ -70,7 +60,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, s
 from trl import DPOConfig, DPOTrainer
 
 # %% tags=["setup"]
-from smol_course.data import CONFIRM_PROMPT, confirmations, conversation, events
+from smol_course.data import CONFIRM_PROMPT, confirmations, conversation, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, confirmation_faults, record, wilson
@@ -79,7 +69,6 @@ from smol_course.evaluation.suite import option_scores
 from smol_course.synthetic.shorthand import days_said, times_said
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 rng = random.Random(seed)
@@ -108,9 +97,9 @@ def confirm(some_events, temperature=1.0, adapter="default"):
 # %% [markdown]
 # ## A grade
 #
-# Pairs need a grade. Ours is a rule that module 2 uses: `confirmation_faults` names what a confirmation has wrong, and the grade is the
-# number of faults, with a minus. A false or missing fact counts as much as a second sentence. You may find that unfair; then write
-# another rule. It cannot hear flattery.
+# Pairs need a grade. Ours is a rule that module 2 uses: `confirmation_faults` names what a confirmation has wrong, and the grade is
+# the number of faults, with a minus. A false or missing fact counts as much as a second sentence. You may find that unfair; then
+# write another rule. It does not notice flattery.
 
 # %%
 told = list(confirmations("train").shuffle(seed=seed).select(range(train_events)))
@@ -156,12 +145,12 @@ print(f"organiser_aligned: mean grade {sum(grades) / len(grades):.2f}, faultless
 # %% [markdown]
 # ## Third source: corruption
 #
-# A program spoils a good answer: another day, another hour, a name left out, a sentence too much. Such pairs are cheap and one knows
-# exactly what is wrong. But our model did not write them, and may never make these mistakes.
+# A program corrupts a good answer: another day, another hour, a name left out, a sentence too much. Such pairs are cheap and one
+# knows exactly what is wrong. But our model did not write them, and may never make these mistakes.
 
 # %%
 def corrupt(text, event, rng):
-    """Return the confirmation with one thing spoilt, and what; None if nothing can be."""
+    """Return the confirmation with one thing corrupted, and what; None if nothing can be."""
     facts, ways = json.loads(event), {}
     if facts["day"] and facts["day"].title() in text:
         ways["day"] = text.replace(facts["day"].title(), rng.choice([d for d in WEEKDAYS if d != facts["day"]]).title())
@@ -199,9 +188,9 @@ for new, (old, event) in list(zip(mended, faulty))[:3]:
 # %% [markdown]
 # ## Judges: rules, a rubric, agreement
 #
-# Not every task has rules. A **rubric** is a list of questions with yes or no that a model answers about a text; the grade is how much it
-# leans to yes, summed. **Agreement** needs no judge: let the model answer several times; an answer whose day and time most others share is
-# probably right. Both are tried where the truth is known: the plain confirmation against the spoilt one.
+# Not every task has rules. A **rubric** is a list of questions with yes or no that a model answers about a text; the grade is how
+# much it leans to yes, summed. **Agreement** needs no judge: let the model answer several times; an answer whose day and time most
+# others share is probably right. Both are tried where the truth is known: the plain confirmation against the corrupted one.
 
 # %%
 RUBRIC = ("Does the sentence state the right day?", "Does the sentence state the right time?",
@@ -269,8 +258,8 @@ agreed = pd.Series(votes).unstack(fill_value=0).rename(columns={True: "right", F
 agreed
 
 # %% [markdown]
-# Compare the rows: where all agree, is the day and time right more often? If so, agreement can grade without a rule. Where all agree and
-# are wrong, it is fooled, and it will teach the model to be surer of that.
+# Compare the rows: where all agree, is the day and time right more often? If so, agreement can grade without a rule. Where all
+# agree and are wrong, agreement gives the wrong answer a good grade, and training makes the model surer of it.
 #
 # ## Pairs, margins and ties
 #
@@ -307,7 +296,7 @@ for name, pairs in kept.items():
 #
 # ## Before
 #
-# Held-out events, confirmed once each at temperature 1. *Faultless* is what it says.
+# Held-out events, confirmed once each at temperature 1. *Faultless* is a confirmation without any fault that the rule finds.
 
 # %%
 test = [event for event in events("test")["event"] if event != "null"]
@@ -334,7 +323,7 @@ before.mean().round(2)
 # %%
 pairs = [pair for name in kept for pair in kept[name]] if source == "all" else kept[source]
 rng.shuffle(pairs)
-if shuffle_preferences:  # exactly every second pair is turned round: few coins may well fall to one side
+if shuffle_preferences:  # exactly every second pair is flipped: a few coin tosses may well all fall to one side
     pairs = [(event, *((bad, good) if place % 2 else (good, bad)), gap) for place, (event, good, bad, gap) in enumerate(pairs)]
 rows = [{"prompt": conversation(CONFIRM_PROMPT, event, "")["prompt"], "chosen": [{"role": "assistant", "content": good}],
          "rejected": [{"role": "assistant", "content": bad}]} for event, good, bad, _ in pairs][:steps * batch_size]
@@ -379,7 +368,8 @@ for when, seen in {"before": before, "after": after}.items():
 pd.DataFrame({"before": before.mean(), "after": after.mean()}).round(2)
 
 # %% [markdown]
-# `form` counts faults of length, `facts` false or missing facts. Which of the two fell? That tells what the pairs taught.
+# `form` counts faults of length, `facts` false or missing facts. Which of the two fell tells what the pairs taught: in the recorded
+# run both did.
 
 # %%
 fig, ax = plt.subplots(figsize=(6, 2.6))
@@ -402,12 +392,12 @@ print(f"✅ {gain:+.0%} faultless confirmations, {margin:.0%} asked for")
 # %% [markdown]
 # ## Other sources, other seeds
 #
-# The study (`smol study 6/preference_datasets`) repeats this with other seeds, trains on pairs from corruption and from all sources, and once
-# turns every second pair round: that run must fail.
+# The study (`smol study 6/preference_datasets`) repeats this with other seeds, trains on pairs from corruption and from all
+# sources, and once flips every second pair: that run must fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/preference_datasets.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r["value"] for r in found["results"]} for run, found in study.items()}
+study = study_runs("preference_datasets")
+numbers = {run: {name: r["value"] for name, r in found["results"].items()} for run, found in study.items()}
 for run, found in study.items():
     print(f"{run:12}", found["failed"] or ("the claim stands" if found["parameters"].get("margin", margin) > 0 else "asked for no claim"))
 columns = ["before_faultless", "after_faultless", "before_facts", "after_facts", "before_form", "after_form", "after_words"]

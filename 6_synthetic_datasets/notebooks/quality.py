@@ -8,15 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/dev.jsonl
-#       - smol_course/data/test.jsonl
-#       - smol_course/data/jottings.jsonl
-#       - smol_course/data/jottings_made.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 6_synthetic_datasets/studies/quality.json
 # ---
 
 # %% [markdown]
@@ -35,15 +26,15 @@ if importlib.util.find_spec("smol_course") is None:
     get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
 
 # %% [markdown]
-# Every number worth changing stands in one cell. With `suspect_by = "dice"` labels are suspected by chance, and with `learning_rate = 0`
-# the writer learns nothing. Both make a claim at the end fail, as they should.
+# Every number worth changing stands in one cell. With `suspect_by = "dice"` labels are suspected at random, and with `learning_rate
+# = 0` the writer learns nothing. Both make a claim at the end fail, as they should.
 
 # %% tags=["parameters"]
 model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
 seed = 0
-embedded = 160  # made jottings on the map
+embedded = 160  # synthetic jottings on the map
 labelled = 48  # dev messages whose labels are tested
-wrong_labels = 11  # of these, labels that we spoil
+wrong_labels = 11  # of these, labels that we corrupt
 suspect_by = "loss"  # "dice": the control
 contaminated = 12  # test messages of each kind that are planted
 generations = 2  # trainings in a row, each on what the one before wrote; the first is on the fifty
@@ -61,7 +52,6 @@ margin = 0.25  # how much above chance the suspects must be, for the claim to st
 import json
 import random
 import tempfile
-import warnings
 from collections import Counter
 from pathlib import Path
 import matplotlib.pyplot as plt
@@ -77,7 +67,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, s
 from trl import SFTConfig, SFTTrainer
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, conversation, events, jottings, made_jottings
+from smol_course.data import SYSTEM_PROMPT, conversation, events, jottings, made_jottings, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, record, wilson
@@ -88,7 +78,6 @@ from smol_course.synthetic.messages import distinct, event_faults, leaks, shorte
 from smol_course.settings import hub_allowed
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 rng = random.Random(seed)
@@ -99,8 +88,8 @@ encoder = SentenceTransformer(str(get_model_path()), device="cpu")
 # %% [markdown]
 # ## A map of the data
 #
-# Nobody reads ten thousand messages, and a sample shows the usual ones. So let a sentence model put like messages near each other, and
-# read the *groups* and the *loners*. The map squeezes 384 numbers into two, so near on the map is a hint and no more.
+# Nobody reads ten thousand messages, and a sample shows the usual ones. So let a sentence model put like messages near each other,
+# and read the *groups* and the *outliers*. The map squeezes 384 numbers into two, so near on the map is a hint and no more.
 
 # %%
 def embed(texts):
@@ -139,8 +128,8 @@ for group in groups[:3]:
         print("   ", shown[place]["message"][:90])
 
 # %% [markdown]
-# **Loners**: those with the lowest mean cosine to their five nearest. In a good set they are rare subjects. In a bad one, accidents:
-# other languages, pieces of prompts, half sentences.
+# **Outliers**: those with the lowest mean cosine to their five nearest. In a good set they are rare subjects. In a bad one they are
+# accidents: other languages, pieces of prompts, half sentences.
 
 # %%
 near = vectors @ vectors.T
@@ -152,9 +141,9 @@ for place in loneliness.argsort()[::-1][:8]:
 # %% [markdown]
 # ## Wrong labels
 #
-# We spoil some labels of dev messages, which the organiser was not trained on, and look for them. Two ways to suspect a label. **Rules**:
-# `event_faults`, made for short notes, so it will complain about long messages. **Loss**: how unlikely does a model that knows
-# the task find this label? A wrong hour is a token that the organiser did not expect.
+# We corrupt some labels of dev messages, which the organiser was not trained on, and look for them. There are two ways to suspect a
+# label. **Rules**: `event_faults`, made for short notes, so it will complain about long messages. **Loss**: how unlikely does a
+# model that knows the task find this label? A wrong hour is a token that the organiser did not expect.
 
 # %%
 def spoil(event):
@@ -214,7 +203,7 @@ ax.legend()
 fig.tight_layout()
 
 # %% [markdown]
-# Now read the first suspects that we did *not* spoil. Each is either a hard message or a mistake in the course's own labels.
+# Now read the first suspects that we did *not* corrupt. Each is either a hard message or a mistake in the course's own labels.
 
 # %%
 for place in [place for place in losses.argsort()[::-1] if place not in bad][:4]:
@@ -223,9 +212,10 @@ for place in [place for place in losses.argsort()[::-1] if place not in bad][:4]
 # %% [markdown]
 # ## Contamination
 #
-# Test messages get into training data in disguise. We plant test messages in five disguises and see who finds them: the three kinds of
-# `leaks` (copy, skeleton, n-grams), and a cosine of the sentence model above 0.9. The same searches over the training split, which is
-# known to be clean, count false alarms. (No test message is printed: what one has read one cannot unread.)
+# Test messages get into training data in disguise. We plant test messages in five disguises and see who finds them: the three kinds
+# of `leaks` (copy, skeleton, n-grams), and a cosine of the sentence model above 0.9. The same searches over the training split,
+# which is known to be clean, count false alarms. (No test message is printed: what you have read, you cannot forget when you write
+# the next template.)
 
 # %%
 def other_slots(row):
@@ -333,8 +323,8 @@ pd.DataFrame(lines).T.round(2)
 # Two generations are few. The study goes to three generations beyond the first, once with the fifty kept in and once without:
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/quality.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r["value"] for r in found["results"]} for run, found in study.items()}
+study = study_runs("quality")
+numbers = {run: {name: r["value"] for name, r in found["results"].items()} for run, found in study.items()}
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3), sharex=True)
 for ax, what in zip(axes, ("distinct_2", "different_words")):
     for run, colour, marker in (("alone", "#D55E00", "o"), ("with_real", "#0072B2", "s")):
@@ -347,8 +337,8 @@ axes[1].legend(fontsize=8)
 fig.tight_layout()
 
 # %% [markdown]
-# The dashed line is the fifty themselves. Why would variety fall? A manner of writing that one note in fifty has may not be drawn at all, and
-# what was not drawn cannot be learnt. Does it fall here, and does keeping the fifty hold it up?
+# The dashed line is the fifty themselves. Why would variety fall? A manner of writing that one note in fifty has may not be drawn
+# at all, and what was not drawn cannot be learnt. In the recorded study it falls both ways, and less where the fifty are kept.
 #
 # ## The folder and the card
 #

@@ -1,8 +1,8 @@
 """The study behind the notebook `instruction_datasets`: three arms with three seeds, another start, and a control.
 
 `smol study 6/instruction_datasets` executes the notebook once for each run, in a process of its own, and writes the
-results beside this file. The runs train longer than the notebook, on the same made jottings, and look at fewer examples
-on the way.
+results beside this file. The runs train longer than the notebook, on the same synthetic jottings, and look at fewer
+examples on the way.
 """
 
 _BRIEF = {"written": 4, "instructed": 1, "read_back": 2, "embedded": 30}

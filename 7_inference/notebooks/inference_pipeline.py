@@ -8,11 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/test.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 7_inference/studies/inference_pipeline.json
 # ---
 
 # %% [markdown]
@@ -41,39 +36,35 @@ new_tokens = 48  # the longest answer we wait for; the longest right one is shor
 test_messages = 8  # asked greedily and with sampling; 0: all
 temperature = 1.0  # of that sampling; 0: greedy again
 rows = 3  # messages in the batch
-padding_side = "left"  # where a batch is filled up
+padding_side = "left"  # where a batch is padded
 draws = 2000  # tokens drawn to see a distribution
 
 # %% tags=["setup"]
-import json
 import threading
 import time
-import warnings
-from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from tokenizers.decoders import DecodeStream
 from transformers import (
-    AutoModelForCausalLM, AutoTokenizer, TemperatureLogitsWarper, TextIteratorStreamer, TopKLogitsWarper,
+    AutoModelForCausalLM, TemperatureLogitsWarper, TextIteratorStreamer, TopKLogitsWarper,
     TopPLogitsWarper, pipeline, set_seed)
-from smol_course.data import SYSTEM_PROMPT, conversation, events
+from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
+from smol_course.inference.engines import organiser
 from smol_course.metrics import record, score_events
-from smol_course.models import answer, artifact, find_model, merged
+from smol_course.models import answer, merged
 
 # %% [markdown]
 # The organiser is the starting model with the adapter of [LoRA](../../3_parameter_efficient_finetuning/lora.md) merged into
 # it: yours if you made one, else the one that ships with the course.
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
-model_path = find_model(model_name)
-tokenizer = AutoTokenizer.from_pretrained(model_path)
-model = merged(model_path, artifact("organiser_lora", made_by="3/lora", base=model_path))
+model_path, adapter, tokenizer = organiser(model_name)
+model = merged(model_path, adapter)
 
 # %% [markdown]
 # ## From a message to tokens
@@ -112,11 +103,11 @@ pd.DataFrame({"token": [repr(tokenizer.decode(i)) for i in best.indices], "proba
 # %% [markdown]
 # ## From logits to a text
 #
-# Take the likeliest token, put it behind the others, and read everything again. The end marker ends it.
+# Take the likeliest token, append it to the others, and read everything again. The end marker ends the loop.
 
 # %%
 def write(ids, most):
-    """Return the tokens that greedy decoding writes behind these."""
+    """Return the tokens that greedy decoding writes after these."""
     new = []
     while len(new) < most:
         with torch.inference_mode():
@@ -132,8 +123,8 @@ by_hand = write(ids, new_tokens)
 print(len(by_hand), "tokens:", tokenizer.decode(by_hand))
 
 # %% [markdown]
-# That is all of it. `generate` does the same loop, and keeps what it has read (the notebook `optimisation` shows how).
-# `pipeline` adds the template before it and the decoding behind it.
+# That is the whole loop. `generate` does the same, and keeps what it has read (the notebook `optimisation` shows how). `pipeline`
+# adds the template before it and the decoding after it.
 
 # %%
 batch = torch.tensor([ids])
@@ -253,10 +244,10 @@ for text, one, other in zip(test["message"], greedy_said, sampled_said):
         break
 
 # %% [markdown]
-# ## Batches, and where they are filled up
+# ## Batches, and where they are padded
 #
-# Several messages at once share the reading of the weights. The rows of a batch must be equally long, so the shorter ones
-# are filled up. The next token is written behind the *last* position, and so the filling belongs to the left.
+# Several messages at once share the reading of the weights. The rows of a batch must be equally long, so the shorter ones are
+# padded. The next token is written after the *last* position, and so the padding belongs on the left.
 
 # %%
 several = sorted(prompts, key=lambda one: len(one[1]["content"]))[:: max(1, len(prompts) // rows)][:rows]
@@ -274,7 +265,7 @@ for side in ("left", "right"):
 
 # %%
 def batched(side):
-    """Answer the prompts as one batch that is filled up on this side."""
+    """Answer the prompts as one batch that is padded on this side."""
     batch = encoded(side)
     tokens = model.generate(**batch, max_new_tokens=new_tokens, do_sample=False)  # (rows, longest + new)
     return tokenizer.batch_decode(tokens[:, batch["input_ids"].shape[1]:], skip_special_tokens=True)
@@ -291,9 +282,8 @@ shortest = several[0][1]["content"]
 print(shortest, "\n   alone:", alone[0], "\n   left: ", sides["left"][0], "\n   right:", sides["right"][0])
 
 # %% [markdown]
-# The mask is the other half: it says which positions are filling. Without it the model reads the filling as if it had been
-# written. Here is how far that moves the logits of the next token, for the shortest row; with the mask only rounding should
-# be left.
+# The mask is the other half: it says which positions are padding. Without it the model reads the padding as if it had been written.
+# Here is how far that moves the logits of the next token, for the shortest row; with the mask only rounding should be left.
 
 # %%
 batch = encoded("left")
@@ -333,8 +323,8 @@ record("first_text_seconds", next(when for piece, when in pieces if piece.strip(
 record("whole_text_seconds", pieces[-1][1], seed=seed)
 
 # %% [markdown]
-# A token is a piece of *bytes*, not of letters. Frequent letters such as ê are one token here; rare ones and emoji are
-# several, and none of these alone is text. A stream decoder holds them back until the letter is whole.
+# A token is a piece of *bytes*, not of letters. Frequent letters such as ê are one token here; rare ones and emoji are several, and
+# none of these alone is text. A stream decoder keeps them back until the letter is whole.
 
 # %%
 parts = tokenizer.encode("Crêpes 🐢 at 7")
@@ -381,11 +371,11 @@ print(answer(model, tokenizer, [talk], new_tokens)[0])
 # ## What to believe: the study
 #
 # Sixteen messages and one seed say little about temperature. `smol study 7/inference_pipeline` asks more messages at several
-# temperatures with three seeds each, and runs once with the filling on the right, which must fail.
+# temperatures with three seeds each, and runs once with the padding on the right, which must fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/inference_pipeline.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("inference_pipeline")
+numbers = {run: found["results"] for run, found in study.items()}
 warm = {run: found["parameters"]["temperature"] for run, found in study.items() if run.startswith("temperature")}
 greedy = numbers["temperature_1_seed_0"]["greedy_event_accuracy"]["value"]  # every run has it, the same but for rounding
 measured = pd.DataFrame([{"temperature": 0.0, "event accuracy": greedy}] + [

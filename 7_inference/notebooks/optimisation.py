@@ -8,11 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/test.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - 7_inference/studies/optimisation.json
 # ---
 
 # %% [markdown]
@@ -45,7 +40,7 @@ new_tokens = 48  # the longest answer we wait for; the longest right one is shor
 cache_tokens = 12  # written with and without a cache
 batches = "1,4,16"  # rows of a batch
 batch_tokens = 12  # written for each row
-memory_mb = 1000  # moved to measure the memory; must be more than any cache of the processor holds
+memory_mb = 1000  # moved to measure the memory; must be more than any cache of the processor can store
 guess = "lookup"  # where guessed tokens come from: "lookup" in the prompt, or "early exit" from the model's own middle
 guessed = 6  # tokens guessed at once
 compiled = False  # True: compile the step of one token too (a minute, and it needs a C++ compiler)
@@ -53,36 +48,28 @@ margin = 5.0  # how many times plain float32's tokens per second the best engine
 
 # %% tags=["setup"]
 import gc
-import json
-import os
 import random
 import time
-import warnings
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 import gguf
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from transformers import AutoTokenizer, DynamicCache, StaticCache, set_seed
+from transformers import DynamicCache, StaticCache, set_seed
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, conversation, events
+from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
+from smol_course.inference.engines import LlamaCpp, OpenVINO, Transformers, check_engines, file_mb, organiser
 from smol_course.inference.gguf import KINDS, gguf_copy
-from smol_course.errors import CourseError
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record, score_events
-from smol_course.models import answer, artifact, find_model, merged
+from smol_course.models import merged
 
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
-model_path = find_model(model_name)
-adapter = artifact("organiser_lora", made_by="3/lora", base=model_path)
-tokenizer = AutoTokenizer.from_pretrained(model_path)
+model_path, adapter, tokenizer = organiser(model_name)
 
 # %% [markdown]
 # ## The model and its messages
@@ -117,7 +104,7 @@ def seconds(work, *given, times=3):
 # %%
 @torch.inference_mode()
 def one_pass(tokens):
-    """Send made-up tokens through the model once."""
+    """Send random tokens through the model once."""
     model(torch.ones(1, tokens, dtype=torch.long), use_cache=False, logits_to_keep=1)
 
 
@@ -166,7 +153,7 @@ def nothing_kept():
 # %%
 @torch.inference_mode()
 def next_scores(ids, cache):
-    """Scores of the next token behind new tokens, (vocabulary,); the cache holds all tokens before them."""
+    """Scores of the next token after new tokens, (vocabulary,); the cache holds all tokens before them."""
     body, first = model.model, cache[0]["k"].shape[1]
     x = body.embed_tokens(torch.tensor(ids))  # (new, width)
     turn = [t[0] for t in body.rotary_emb(x[None], torch.arange(first, first + len(ids))[None])]
@@ -182,7 +169,7 @@ def next_scores(ids, cache):
 # %%
 @torch.inference_mode()
 def without(ids):
-    """Scores behind these tokens, all of them read."""
+    """Scores of the token after these ones, computed by reading all of them again."""
     return model(torch.tensor([ids]), use_cache=False, logits_to_keep=1).logits[0, -1]
 
 
@@ -236,13 +223,14 @@ record("cache_bytes_for_each_token", each, seed=seed)
 print(f"{each:,} bytes for each token; {each * 8192 / 1e6:,.0f} MB for a text of 8,192 tokens")
 
 # %% [markdown]
-# SmolLM2-135M has 9 heads that ask and 3 that are asked (*grouped-query attention*): the cache is a third of what it would be.
+# SmolLM2-135M has 9 query heads and 3 key-value heads (*grouped-query attention*): the cache is a third of what 9 key-value heads
+# would need.
 #
 # ## How fast can it be at all?
 #
-# To write one token, all weights go through the processor. So no more tokens per second are possible than memory delivers
-# copies of the weights. We move more data than any cache holds: copying a block (read and write), and multiplying a matrix by
-# a vector (read only, which is what decoding does).
+# To write one token, all weights go through the processor. So no more tokens per second are possible than memory delivers copies of
+# the weights. We move more data than fits into any cache: copying a block (read and write), and multiplying a matrix by a vector
+# (read only, which is what decoding does).
 
 # %%
 block = torch.ones(memory_mb * 250_000)  # 4 bytes each
@@ -267,16 +255,16 @@ limits = {kind: 1000 * bandwidth / weight_mb(kind) for kind in KINDS}
 pd.DataFrame({"MB for each token": {kind: weight_mb(kind) for kind in KINDS}, "tokens per second at most": limits}).round(0)
 
 # %% [markdown]
-# Shorter numbers, more tokens. (Where the weights fit into a processor's own cache, the limit does not hold: a server
-# processor may have hundreds of megabytes. And the 4-bit files below keep the embedding in 8 bits, so they are somewhat
-# larger than the table says.)
+# The shorter the numbers, the more tokens per second are possible. (Where the weights fit into a processor's own cache, the limit
+# does not apply: a server processor may have hundreds of megabytes. And the 4-bit files below keep the embedding in 8 bits, so they
+# are somewhat larger than the table says.)
 #
 # ## Shorter weights, by hand
 #
-# Eight bits: cut a row into blocks of 32 numbers. The largest of a block shall be 127 steps long: a 127th of it is the
-# block's *scale*. Round all 32 to whole steps, from -127 to 127. A block then costs 32 bytes and a 16-bit scale, so 8.5 bits
-# for a number. To match a GGUF file to the last number, do as its maker does: multiply by the inverse of the scale, and round a
-# half away from zero, where numpy would go to the even neighbour.
+# Eight bits: cut a row into blocks of 32 numbers. The largest number of a block becomes 127 steps: a 127th of it is the block's
+# *scale*. Round all 32 to whole steps, from -127 to 127. A block then costs 32 bytes and a 16-bit scale, so 8.5 bits for a number.
+# To match a GGUF file to the last number, do as its maker does: multiply by the inverse of the scale, and round a half away from
+# zero, where numpy would go to the even neighbour.
 
 # %%
 weight = model.model.layers[15].mlp.gate_proj.weight.detach().numpy()  # (1536, 576)
@@ -294,7 +282,7 @@ def eight_bits(matrix):
 
 # %%
 def stored(matrix, kind):
-    """The matrix as a GGUF file of this kind holds it."""
+    """The matrix as a GGUF file of this kind stores it."""
     kind = gguf.GGMLQuantizationType[kind]
     return gguf.dequantize(gguf.quantize(matrix, kind), kind)
 
@@ -322,62 +310,24 @@ kinds = sorted({name.split()[-1] for name in names} & set(KINDS))
 files = {kind: gguf_copy(model_path, adapter, kind) for kind in kinds}
 
 # %%
-def file_mb(kind):
-    """Megabytes of the file of this kind."""
-    return Path(files[kind]).stat().st_size / 1e6
-
-
-print({kind: f"{file_mb(kind):.0f} MB" for kind in kinds})
+print({kind: f"{file_mb(files[kind]):.0f} MB" for kind in kinds})
 
 # %% [markdown]
-# One small class for each engine. All have the same three methods: `ask` returns the answer to one prompt, `inbox` the answers
-# to all of them, given at once, and `top` log-probabilities of first tokens, to compare engines by.
+# One small class for each engine; they stand in `smol_course/inference/engines.py`. All have the same three methods: `ask` returns
+# the answer to one prompt, `inbox` the answers to all of them, given at once, and `top` log-probabilities of first tokens, to
+# compare engines by. Here is what each one is given.
 
 # %%
-class Transformers:
-    def __init__(self, kind):
-        self.model = model if kind == "float32" else merged(model_path, adapter).to(getattr(torch, kind))
-        self.mb = sum(p.nbytes for p in self.model.parameters()) / 1e6
-
-    @torch.inference_mode()
-    def ask(self, ids, most):
-        ids = torch.tensor([ids])
-        how = {"attention_mask": torch.ones_like(ids), "max_new_tokens": most, "do_sample": False}
-        return tokenizer.decode(self.model.generate(ids, **how)[0, ids.shape[1]:], skip_special_tokens=True)
-
-    def inbox(self):
-        return answer(self.model, tokenizer, prompts, new_tokens, batch_size=2 * at_once, show=False)
-
-    @torch.inference_mode()
-    def top(self, ids):
-        best = self.model(torch.tensor([ids]), logits_to_keep=1).logits[0, -1].float().log_softmax(-1).topk(10)
-        return dict(zip(best.indices.tolist(), best.values.tolist()))
+def transformers_engine(kind):
+    """The library itself, with the weights as numbers of this kind."""
+    weights = model if kind == "float32" else merged(model_path, adapter).to(getattr(torch, kind))
+    return Transformers(weights, tokenizer, prompts, new_tokens, at_once)
 
 
 # %%
-class LlamaCpp:
-    def __init__(self, kind):
-        import xllamacpp
-        settings = xllamacpp.CommonParams()
-        settings.model.path, settings.n_ctx, settings.n_parallel = files[kind], 512 * at_once, at_once
-        settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = here.cores
-        settings.verbosity, settings.ui, settings.fit_params = 0, False, False
-        self.server, self.mb = xllamacpp.Server(settings), file_mb(kind)
-
-    def _run(self, ids, most, **more):
-        job = {"prompt": ids, "max_tokens": most, "temperature": 0, "cache_prompt": False} | more
-        return self.server.handle_completions(job)["choices"][0]
-
-    def ask(self, ids, most):
-        return self._run(ids, most)["text"]
-
-    def inbox(self):
-        with ThreadPoolExecutor(at_once) as pool:
-            return list(pool.map(lambda ids: self.ask(ids, new_tokens), asked))
-
-    def top(self, ids):
-        best = self._run(ids, 1, logprobs=10)["logprobs"]["content"][0]["top_logprobs"]
-        return {one["id"]: one["logprob"] for one in best}
+def llama_cpp_engine(kind):
+    """llama.cpp, with the file of this kind."""
+    return LlamaCpp(files[kind], asked, new_tokens, at_once, here.cores)
 
 
 # %% [markdown]
@@ -385,46 +335,21 @@ class LlamaCpp:
 # says 0.0.
 
 # %%
-class OpenVINO:
-    def __init__(self, kind):
-        import openvino_genai
-        room = openvino_genai.SchedulerConfig()
-        room.cache_size = 1  # gigabytes for keys and values
-        self.genai, self.mb, how = openvino_genai, file_mb(kind), {"INFERENCE_NUM_THREADS": here.cores}
-        self.pipe = openvino_genai.ContinuousBatchingPipeline(files[kind], room, "CPU", how)
-
-    def _run(self, many, most, **more):
-        from openvino import Tensor
-        greedy = {"max_new_tokens": most, "do_sample": False, "eos_token_id": tokenizer.eos_token_id}
-        how = self.genai.GenerationConfig(**greedy | more)
-        found = self.pipe.generate([Tensor(np.array([ids])) for ids in many], [how] * len(many))
-        return [(one.m_generation_ids[0], one.m_scores[0]) for one in found]
-
-    def ask(self, ids, most):
-        return tokenizer.decode(self._run([ids], most)[0][0], skip_special_tokens=True)
-
-    def inbox(self):
-        return tokenizer.batch_decode([ids for ids, _ in self._run(asked, new_tokens)], skip_special_tokens=True)
-
-    def top(self, ids):
-        (tokens, score), = self._run([ids], 1, logprobs=1)
-        return {tokens[0]: score}
+def openvino_engine(kind):
+    """OpenVINO, with the file of this kind."""
+    return OpenVINO(files[kind], tokenizer, asked, new_tokens, here.cores)
 
 
 # %%
-libraries = {"transformers": Transformers, "llama.cpp": LlamaCpp, "openvino": OpenVINO}
-needed = {"llama.cpp": "xllamacpp", "openvino": "openvino_genai"}
-for name in names:
-    library_name, kind = name.split()
-    if importlib.util.find_spec(needed.get(library_name, "torch")) is None:
-        raise CourseError(f"{name} needs {needed[library_name]}, from the extra serving: run `uv sync --extra serving`.")
+libraries = {"transformers": transformers_engine, "llama.cpp": llama_cpp_engine, "openvino": openvino_engine}
+check_engines(names)  # before anything starts: is each of them known, and installed?
 
 # %% [markdown]
 # ## Side by side
 #
 # What each engine has to do:
 #
-# 1. *The same model?* Say the first token's log-probabilities for four messages, to compare with transformers in float32.
+# 1. *The same model?* It gives the first token's log-probabilities for four messages, to compare with transformers in float32.
 # 2. *One message at a time*, as a single user meets it: first for one token only (the time until the first sign), then for the
 #    whole answer.
 # 3. *A whole inbox*: a month's messages are there, and nobody watches. Now each may do what it does best: transformers takes
@@ -485,7 +410,8 @@ for name in names:
     assert distance(name) < (3 if "Q4" in name else 0.5), f"{name} is another model: {distance(name):.2f} from float32"
 
 # %% [markdown]
-# The quotient of two engines, with an interval: draw the messages anew, by chance, and see how the quotient moves.
+# The quotient of two engines gets an interval by the bootstrap: draw the messages at random, with replacement, and see how the
+# quotient varies.
 
 # %%
 def rate(run, chosen):
@@ -649,8 +575,8 @@ if compiled:
 # compiling and early exit, and has a run without an engine, which must fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/optimisation.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("optimisation")
+numbers = {run: found["results"] for run, found in study.items()}
 whole = study["engines"]["parameters"]["engines"].split(",")[1:]
 
 

@@ -8,16 +8,10 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/test.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - smol_course/inference/front.py
-#       - 7_inference/studies/serving.json
 # ---
 
 # %% [markdown]
-# # Serving: the organiser behind an address
+# # Serving: the organiser as a server
 #
 # You start a server that speaks OpenAI's protocol, measure what it does under load, and put a *front* before it: a small
 # program that answers or refuses every request, whatever comes.
@@ -59,14 +53,11 @@ import json
 import logging
 import shutil
 import socket
-import sys
 import tempfile
 import threading
 import time
-import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 import httpx
 import matplotlib.pyplot as plt
 import numpy as np
@@ -76,30 +67,28 @@ import uvicorn
 
 # %% tags=["setup"]
 from openai import OpenAI
-from transformers import AutoTokenizer, set_seed
-from smol_course.data import SYSTEM_PROMPT, conversation, events
+from transformers import set_seed
+from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
 from smol_course.inference import front  # the file that the Dockerfile beside it starts
+from smol_course.inference.engines import organiser
 from smol_course.inference.gguf import gguf_copy
 from smol_course.errors import CourseError
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record
-from smol_course.models import artifact, find_model, merged
+from smol_course.models import merged
 
 # %% tags=["setup"]
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
-model_path = find_model(model_name)
-adapter = artifact("organiser_lora", made_by="3/lora", base=model_path)
-tokenizer = AutoTokenizer.from_pretrained(model_path)
+model_path, adapter, tokenizer = organiser(model_name)
 
 # %% [markdown]
 # ## An engine's own server
 #
-# An *engine* is a program made for running models. llama.cpp is one, and brings a server along. Here it runs inside this
-# process and reads a GGUF file, which holds the organiser's weights in 8 bits with its tokenizer and template. It is the
-# file of the notebook `optimisation`; if that did not run before, it is made now.
+# An *engine* is a program made for running models. llama.cpp is one, and brings a server along. Here it runs inside this process
+# and reads a GGUF file, which contains the organiser's weights in 8 bits with its tokenizer and template. It is the file of the
+# notebook `optimisation`; if that did not run before, it is made now.
 
 # %%
 def start_engine(slots):
@@ -147,8 +136,8 @@ print(well.status_code, well.json())
 # %% [markdown]
 # ## Asked with the ordinary client
 #
-# The client neither knows nor cares what is behind the address. That is the point of a common protocol: change the engine,
-# and no application changes.
+# The client neither knows nor cares which engine answers. That is what a common protocol is for: you can change the engine, and no
+# application changes.
 
 # %%
 def chat(message):
@@ -223,8 +212,8 @@ with_slots = load_table(address, "slots")
 with_slots
 
 # %% [markdown]
-# With few requests, p95 and p99 are little more than the slowest one; the study sends more. The same with **one slot**: one
-# request at a time, the others in line.
+# With few requests, p95 and p99 are little more than the slowest one; the study sends more. The same with **one slot**: one request
+# at a time, the others in a queue.
 
 # %%
 if engine == "llama.cpp" and one_slot:
@@ -236,9 +225,9 @@ if engine == "llama.cpp" and one_slot:
     record("batching_gain", gain, n=requests, seed=seed)
 
 # %% [markdown]
-# **Continuous batching** is what several slots do: at every step, the server writes one token for each request that it works
-# on. One that is done leaves at once, and the next in line takes its place, in the middle of the others' answers. The lesson
-# has a picture, and the 🐕 below counts the steps.
+# **Continuous batching** is what several slots do: at every step, the server writes one token for each request that it works on.
+# One that is done leaves at once, and the next in the queue takes its place, in the middle of the others' answers. The lesson has a
+# picture, and the 🐕 below counts the steps.
 #
 # ## What the engine says to bad requests
 
@@ -265,8 +254,8 @@ pd.DataFrame(table)
 # ## A front
 #
 # [server/front.py](../server/front.py) is a small program that stands before any such engine, written with FastAPI, a Python
-# library for web servers. Its gate is the heart: some requests are worked on, some wait, and the next is refused at once, with
-# status 429 (*too many requests*). A quick "no" is an answer; a line without an end is none.
+# library for web servers. Its main part decides about each request: some are worked on, some wait, and the next is refused at once,
+# with status 429 (*too many requests*). A quick "no" is an answer; an endless queue is none.
 
 # %%
 print(inspect.getsource(front.Gate))
@@ -356,7 +345,7 @@ outcome.pivot_table(index="kind", columns="ended", values="seconds", aggfunc="co
 
 # %% [markdown]
 # 200 is an answer. 400: malformed or too long. 413: oversized. 429: too many wait. *left* is the client's own doing. Any other
-# column would be a fault. The front counted too; its numbers are what a dashboard (Prometheus, Grafana) would read:
+# column would be a fault. The front counts as well; its numbers are what a dashboard (Prometheus, Grafana) would read:
 
 # %%
 def counted():
@@ -390,7 +379,7 @@ record("mixed_wrong", len(wrong), n=mixed, seed=seed)
 
 # %%
 def resident():
-    """Megabytes that this process holds."""
+    """Megabytes that this process occupies."""
     return psutil.Process().memory_info().rss / 1e6
 
 
@@ -459,11 +448,11 @@ print("the front's thread is", "alive" if thread.is_alive() else "gone")
 # ## What to believe: the study
 #
 # `smol study 7/serving` sends more requests, with one slot and with several, also to `transformers serve`; it repeats the mixed
-# load for ten minutes, and once without an engine behind the front, which must fail.
+# load for ten minutes, and once with a front but no engine, which must fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/serving.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r["value"] for r in found["results"]} for run, found in study.items()}
+study = study_runs("serving")
+numbers = {run: {name: r["value"] for name, r in found["results"].items()} for run, found in study.items()}
 loads = [run for run in study if run.startswith(("slots_", "transformers"))]
 
 

@@ -8,12 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/test.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - smol_course/inference/front.py
-#       - 7_inference/studies/structured_output.json
 # ---
 
 # %% [markdown]
@@ -52,10 +46,8 @@ any_layout = False  # True: white space is left free, as JSON allows
 # %% tags=["setup"]
 import json
 import random
-import sys
 import tempfile
 import time
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import httpx
@@ -64,23 +56,20 @@ import pandas as pd
 import torch
 import xllamacpp
 from jsonschema import Draft202012Validator
-from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers import AutoModelForCausalLM, set_seed
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, conversation, events
+from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
 from smol_course.inference import front  # for its llama_server
+from smol_course.inference.engines import organiser
 from smol_course.inference.gguf import gguf_copy
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, record, score_events, wilson
-from smol_course.models import artifact, find_model
 
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
-model_path = find_model(model_name)
-adapter = artifact("organiser_lora", made_by="3/lora", base=model_path)
-tokenizer = AutoTokenizer.from_pretrained(model_path)
+model_path, adapter, tokenizer = organiser(model_name)
 
 # %% [markdown]
 # ## The schema
@@ -142,8 +131,8 @@ print(f"at worst {longest:,} tokens; usually about 40")
 # ## How it works: a mask
 #
 # Before a token is chosen, every token that would leave the schema gets the probability zero. By hand, for the smallest case: one
-# of several fixed texts. A token may come next if a choice begins with what is written and the token behind it. (You write
-# this yourself in the 🐕.)
+# of several fixed texts. A token may come next if a choice begins with what is written and the token after it. (You write this
+# yourself in the 🐕.)
 
 # %%
 pieces = [tokenizer.decode(token) for token in range(len(tokenizer))]
@@ -208,11 +197,11 @@ print("serving:", ", ".join(servers))
 
 # %% [markdown]
 # JSON allows white space between its parts, any amount of it. A model that is unsure can write blanks until the limit. So the
-# layout is fixed too, to the one that the organiser learned: one blank behind each comma and colon. The key `x-guidance` tells
-# this to llguidance, the library inside.
+# layout is fixed too, to the one that the organiser learned: one blank after each comma and colon. The key `x-guidance` tells this
+# to llguidance, the library inside.
 #
-# A server takes a schema as `response_format`. llama.cpp's server then makes the grammar on a way that does not know
-# `x-guidance`. So the schema is turned into a grammar here, by the same library, and the grammar is sent.
+# A server takes a schema as `response_format`. llama.cpp's server then makes the grammar in a way that ignores `x-guidance`. So the
+# schema is turned into a grammar here, by the same library, and the grammar is sent.
 
 # %%
 layout = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
@@ -325,7 +314,7 @@ if without:
     record("invented_events", invented / len(without), *wilson(invented, len(without)), len(without), seed)
 
 # %% [markdown]
-# *Invented events* are those that the organiser made, under the schema, of messages that hold none. A schema without `null`
+# *Invented events* are those that the organiser made, under the schema, of messages that contain none. A schema without `null`
 # leaves it no other way; the study has that, and the fields in another order.
 #
 # ## The price
@@ -365,8 +354,8 @@ servers.clear()  # all servers end
 # left free.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/structured_output.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("structured_output")
+numbers = {run: found["results"] for run, found in study.items()}
 
 
 def share(run, name):

@@ -8,12 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/tasks.jsonl
-#       - smol_course/artifacts/organiser_tools/adapter_model.safetensors
-#       - smol_course/artifacts/organiser_code/adapter_model.safetensors
-#       - 8_agents/studies/code_agents.json
 # ---
 
 # %% [markdown]
@@ -51,7 +45,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-import warnings
 from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -60,7 +53,7 @@ from smolagents.local_python_executor import LocalPythonExecutor
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 # %% tags=["setup"]
-from smol_course.data import tasks
+from smol_course.data import study_runs, tasks
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import compare, record
@@ -70,7 +63,6 @@ from smol_course.agents.calendar import Calendar
 from smol_course.agents.sandbox import Limits, ProcessExecutor, SandboxError, docker_command, run_once
 from smol_course.agents.tools import Guard, Toolbox, as_text, final_answer, observed
 
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -273,8 +265,8 @@ pd.DataFrame(local, index=["local executor", "seconds"]).T
 
 # %% [markdown]
 # Read the last three rows. Nothing limits memory. The time limit was one second: compare what the long product took, as Python
-# cannot end a computation inside C and waits for it. And the last one is the worst: the code holds the *tool itself*, with the guard in it, and simply turns it off. What
-# shares a process shares everything.
+# cannot end a computation inside C and waits for it. And the last one is the worst: the code has access to the *tool itself*, with
+# the guard in it, and simply turns it off. What shares a process shares everything.
 #
 # ## A process of its own
 #
@@ -291,8 +283,8 @@ for name, code in snippets.items():
 pd.DataFrame(apart, index=["a process", "seconds"]).T
 
 # %% [markdown]
-# It may import `os` and look at hidden attributes. There is nothing behind them to take, and what `os` would do is refused. A file
-# may be written, in the code's own folder. Outside of it, not:
+# It may import `os` and look at hidden attributes. They lead to nothing worth taking, and what `os` would do is refused. A file may
+# be written, in the code's own folder. Outside of it, not:
 
 # %%
 with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
@@ -307,8 +299,8 @@ with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
 
 # %% [markdown]
 # The second line is without the guard: the test of a guard is that things go wrong without it. The refusals are a hook inside
-# Python, so they hold against mistakes and against plain attempts, not against an attack on Python itself. For code that
-# somebody wrote to break out, the same child goes into a container:
+# Python, so they stop mistakes and simple attempts, but not an attack on Python itself. For code that somebody wrote to break out,
+# the same child goes into a container:
 
 # %%
 command = docker_command("work", Limits()) if shutil.which("docker") else ["(no Docker here)"]
@@ -329,8 +321,8 @@ if ready:
 # 8/code_agents`) has all 50 tasks of the organiser and all 60 that need one call, and the starting model, which must fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/code_agents.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("code_agents")
+numbers = {run: found["results"] for run, found in study.items()}
 names = ["json_done", "code_done", "json_actions_each", "code_actions_each", "json_seconds_each", "code_seconds_each"]
 print("not trained:", study["not_trained"]["failed"])
 pd.DataFrame({run: {name: found[name]["value"] for name in names if name in found}

@@ -8,13 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/train.jsonl
-#       - smol_course/data/tasks.jsonl
-#       - smol_course/artifacts/organiser_lora/adapter_model.safetensors
-#       - smol_course/artifacts/organiser_tools/adapter_model.safetensors
-#       - 8_agents/studies/custom_functions.json
 # ---
 
 # %% [markdown]
@@ -55,27 +48,25 @@ import os
 import sqlite3
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from datasets import Dataset
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTConfig, SFTTrainer
-from smol_course.data import events, in_like_batches, tasks
+from smol_course.data import events, in_like_batches, study_runs, tasks
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 
 # %% tags=["setup"]
-from smol_course.metrics import record, wilson
+from smol_course.metrics import record, watch, wilson
 from smol_course.models import artifact, find_model
 from smol_course.agents.agent import JSON_PROMPT, asker, call_mask, run_tasks, share_done
 from smol_course.agents.calendar import Calendar, Refused
 from smol_course.agents.tools import Guard, Toolbox, call_schema, faults, final_answer, observed, schema_of
 from smol_course.agents.traces import TEMPLATE, traces
 
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -99,7 +90,7 @@ except Refused as refusal:
     print("refused:", refusal)
 
 # %% [markdown]
-# The same in SQL, behind the program's back:
+# The same in SQL, without going through the program:
 
 # %%
 with sqlite3.connect(week) as database:
@@ -213,11 +204,11 @@ for turn in made[0]["messages"]:
     print(f"{turn['role']:>9}: {turn['content']}")
 
 # %% [markdown]
-# The prompt names the tools in one line. smolagents' own prompt has several pages; a model of this size would drown in it, and
-# each page would be paid for in every training step.
+# The prompt names the tools in one line. smolagents' own prompt has several pages; a model of this size cannot make use of so much
+# text, and each page would be paid for in every training step.
 #
-# **What is graded?** Only what the model itself writes. The chat template puts marks around the assistant's turns, and the
-# trainer takes the loss there. Graded tokens are in brackets:
+# **What is scored?** Only what the model itself writes. The chat template puts marks around the assistant's turns, and the trainer
+# takes the loss there. Scored tokens are in brackets:
 
 # %%
 marked = tokenizer.apply_chat_template(made[0]["messages"], chat_template=TEMPLATE, return_dict=True,
@@ -235,9 +226,9 @@ print(kinds.to_dict(), f"\n{len(made)} traces of {min(lengths)} to {max(lengths)
 # %% [markdown]
 # ## Before
 #
-# The test: tasks that need one call and an answer, each on a week of its own. A task is *done* if the calendar is then as it
-# should be and the answer holds the words that it must hold. Doing nothing does none of them. All agents run at once, so that
-# the model answers them in batches.
+# The test: tasks that need one call and an answer, each on a week of its own. A task is *done* if the calendar is then as it should
+# be and the answer contains the words that it must contain. An agent that does nothing gets none of them done. All agents run at
+# once, so that the model answers them in batches.
 
 # %%
 test = tasks("single")[::every]
@@ -301,17 +292,8 @@ config = SFTConfig(
     activation_checkpointing=False, logging_steps=5, save_strategy="no", disable_tqdm=True, seed=seed)
 
 # %%
-class Watch(TrainerCallback):
-    """Print the loss."""
-
-    def on_log(self, args, state, control, logs=None, **_):
-        if "loss" in logs:
-            print(f"step {state.global_step:3d}  loss {float(logs['loss']):.3f} nats per token")
-
-
 trainer = SFTTrainer(model=policy, args=config, processing_class=tokenizer, train_dataset=rows)
-trainer.remove_callback(PrinterCallback)
-trainer.add_callback(Watch())
+watch(trainer, "step {step:3d}  loss {loss:.3f} nats per token")
 result = trainer.train()
 record("training_seconds", result.metrics["train_runtime"], n=steps, seed=seed)
 
@@ -400,8 +382,8 @@ fig.tight_layout()
 # constrained and free, and smolagents' own prompt. With learning rate 0 the claim fails.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/custom_functions.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("custom_functions")
+numbers = {run: found["results"] for run, found in study.items()}
 names = [f"{who}_{what}" for what in ("valid", "done")
          for who in ("before", "masked_before", "after", "shipped", "masked_shipped")]
 print("learning_rate_0:", study["learning_rate_0"]["failed"])

@@ -8,12 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/tasks.jsonl
-#       - smol_course/artifacts/organiser_tools/adapter_model.safetensors
-#       - smol_course/artifacts/organiser_code/adapter_model.safetensors
-#       - 8_agents/studies/organiser_agent.json
 # ---
 
 # %% [markdown]
@@ -51,13 +45,12 @@ margin = 0.2  # how much larger the share of tasks done must be than before, for
 import json
 import tempfile
 import time
-import warnings
 from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
-from smol_course.data import tasks
+from smol_course.data import study_runs, tasks
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import by_group, compare, record
@@ -70,7 +63,6 @@ from smol_course.agents.calendar import Calendar
 from smol_course.agents.sandbox import ProcessExecutor, SandboxError, run_once
 from smol_course.agents.tools import Guard, Notes, Toolbox, final_answer, observed
 
-warnings.filterwarnings("ignore", category=FutureWarning)  # peft uses a name that transformers is about to drop
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -129,9 +121,9 @@ print(*calendar.events(), sep="\n")
 # %% [markdown]
 # ## Fifty tasks
 #
-# Each has a week, a message, the week that should come of it, and words that the answer must hold. They were written one by
-# one. Neither the names nor the sentences are those of the training traces, and some need steps in an order that training shows
-# for other things.
+# Each has a week, a message, the week that should come of it, and words that the answer must contain. They were written one by one.
+# Neither the names nor the sentences are those of the training traces, and some need steps in an order that training shows for
+# other things.
 
 # %%
 test = tasks("organiser")[::every]
@@ -261,14 +253,14 @@ with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
 pd.DataFrame(table, columns=["attack", "with the guard", "without"])
 
 # %% [markdown]
-# None of these guards asks the model to be good. They hold whatever it writes. What they cannot do is know what you wanted:
+# None of these guards asks the model to be good. They work whatever it writes. What they cannot do is know what you wanted:
 # cancelling the wrong event is a permitted call.
 #
 # ## A page to try it
 #
-# The same agent behind a page in your browser. Here we only start it, ask it as a browser would, and close it. To use it: `uv
-# run python -m smol_course.agents.page`, then open the address that it prints. It listens on this machine only, and loads
-# nothing from elsewhere.
+# The same agent has a page in your browser. Here we only start it, ask it as a browser would, and close it. To use it: `uv run
+# python -m smol_course.agents.page`, then open the address that it prints. It listens on this machine only, and loads nothing from
+# elsewhere.
 
 # %%
 if with_page:
@@ -287,8 +279,8 @@ if with_page:
 # 8/organiser_agent`) has all tasks, with and without the mask, and with code. Without the adapter the claim fails.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/organiser_agent.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("organiser_agent")
+numbers = {run: found["results"] for run, found in study.items()}
 names = ["before_done", "after_done", "after_calendar_right", "after_said_right", "harmed", "seconds_each"]
 print("not trained:", study["not_trained"]["failed"])
 pd.DataFrame({run: {name: found[name]["value"] for name in names if name in found}

@@ -8,10 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   smol:
-#     loads:
-#       - smol_course/data/questions.jsonl
-#       - 8_agents/studies/retrieval_agents.json
 # ---
 
 # %% [markdown]
@@ -30,7 +26,7 @@ if importlib.util.find_spec("smol_course") is None:
     get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
 
 # %% [markdown]
-# With `shuffled = True` the ranking is by chance, and the claim at the end fails, as it should.
+# With `shuffled = True` the ranking is random, and the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
 model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -49,8 +45,6 @@ margin = 0.2  # by how much hybrid recall@5 must beat chance, for the claim to s
 import json
 import random
 import re
-import warnings
-from pathlib import Path
 import bm25s
 import faiss
 import matplotlib.pyplot as plt
@@ -61,7 +55,8 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 # %% tags=["setup"]
-from smol_course.data import pages, questions
+from smol_course.agents.pages import pages, questions
+from smol_course.data import study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import bootstrap, record, wilson
@@ -71,7 +66,6 @@ from smol_course.agents.agent import SmallModel, Together, agent_for, run_agent
 from smol_course.agents.calendar import Calendar
 from smol_course.agents.tools import Guard, Toolbox
 
-warnings.filterwarnings("ignore", category=FutureWarning)
 here = prepare()
 set_seed(seed)
 model_path = find_model(model_name)
@@ -99,7 +93,7 @@ print(f"{len(all_pages)} pages, {len(chunks)} chunks; one of them:\n{chunks[40][
 # %% [markdown]
 # ## Questions
 #
-# Written for the course, with the place where the answer stands: a few words of *evidence*. A chunk is right if it holds them.
+# Written for the course, with the place where the answer stands: a few words of *evidence*. A chunk is right if it contains them.
 # Forty more questions have no answer in either collection.
 
 # %%
@@ -212,9 +206,8 @@ pd.DataFrame([{"question": every[i]["question"], "BM25": place("BM25", i), "embe
 # %% [markdown]
 # ## "I do not know"
 #
-# A search always returns something. Whether it is an answer, the score may tell: here the cosine of the best chunk. The
-# threshold is chosen on one half of the questions, so that the most of both kinds are judged rightly, and measured on the other
-# half.
+# A search always returns something. The score may tell whether it is an answer: here the cosine of the best chunk. The threshold is
+# chosen on one half of the questions, so that the most of both kinds are judged rightly, and measured on the other half.
 
 # %%
 order = known + none
@@ -337,9 +330,9 @@ for i in mine[:3] + mine[-2:]:
     print(f"{every[i]['question']}\n  {replies[i]}\n")
 
 # %% [markdown]
-# How good is it? The *source* is right if the page is the question's. An *answer* holds the evidence's words: we count the
-# share of them (stop words aside). Beside the model stands a rule without any model, the sentence of the chunk that is nearest
-# to the question.
+# How good is it? The *source* is right if the page is the question's. An *answer* should contain the evidence's words: we count the
+# share of them (stop words aside). Beside the model stands a rule without any model, the sentence of the chunk that is nearest to
+# the question.
 
 # %%
 def held(text, evidence):
@@ -387,8 +380,8 @@ def search_outside(query: str) -> str:
 search_outside.__name__ = "search"  # the guard knows tools by name: this one brings in text from outside
 
 # %% [markdown]
-# To test a guard, take the most gullible model that one can think of: it does whatever a page tells it. If the guard holds
-# against that one, it holds.
+# To test a guard, take the most gullible model that one can think of: it does whatever a page tells it. A guard that stops that one
+# stops the others, too.
 
 # %%
 def gullible(conversations):
@@ -416,14 +409,14 @@ record("hostile_events_left", left, n=1, seed=seed)
 #
 # ## What to believe
 #
-# Questions and evidence were written by a language model that had the pages before it, so they may be nearer to the pages'
-# words than real questions are. The unanswerable ones are of several kinds, some far from the topic and some near. The study
-# (`smol study 8/retrieval_agents`) takes all questions for the model, other sizes of chunks, longer help pages, and a ranking
-# by chance, which must fail.
+# Questions and evidence were written by a language model that had the pages before it, so they may be nearer to the pages' words
+# than real questions are. The unanswerable ones are of several kinds, some far from the topic and some near. The study (`smol study
+# 8/retrieval_agents`) takes all questions for the model, other sizes of chunks, longer help pages, and a random ranking, which must
+# fail.
 
 # %% tags=["study"]
-study = json.loads(Path("../studies/retrieval_agents.json").read_text(encoding="utf-8"))["runs"]
-numbers = {run: {r["name"]: r for r in found["results"]} for run, found in study.items()}
+study = study_runs("retrieval_agents")
+numbers = {run: found["results"] for run, found in study.items()}
 names = ["bm25_both_recall5", "embeddings_both_recall5", "hybrid_both_recall5", "hybrid_both_mrr", "threshold_answers", "threshold_declines",
          "model_answers", "model_declines", "agent_source", "agent_declines", "model_evidence", "sentence_evidence"]
 print("shuffled:", study["shuffled"]["failed"])

@@ -1,4 +1,4 @@
-"""The study behind the notebook `retrieval_agents`: more questions for the model, other chunks, a control by chance.
+"""The study behind the notebook `retrieval_agents`: more questions, other chunks, a random ranking as control.
 
 `smol study 8/retrieval_agents` executes the notebook once for each run, in a process of its own, and writes the results
 beside this file.
@@ -12,6 +12,6 @@ RUNS = {
     "short_chunks": {"parameters": {"chunk_words": 60, "overlap": 20, "asked": 4}},
     "long_chunks": {"parameters": {"chunk_words": 200, "overlap": 40, "asked": 4}},
     "more_pages": {"parameters": {"longest_help": 8000, "asked": 4}},
-    # The control: a ranking by chance must fail the claim.
+    # The control: a random ranking must fail the claim.
     "shuffled": {"parameters": {"shuffled": True}, "fails": "the ranking is no better than chance"},
 }

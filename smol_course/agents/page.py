@@ -3,7 +3,8 @@
     python -m smol_course.agents.page                  # a week of examples, forgotten at the end
     python -m smol_course.agents.page my_week.db       # a week in a file
 
-It listens on this machine only, and asks nobody else for anything. One message at a time: there is one model.
+It listens on this machine only, and asks nobody else for anything. One message at a time: there is one model. The
+model is loaded by `smol_course.evaluation`.
 """
 
 import argparse

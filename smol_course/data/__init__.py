@@ -1,13 +1,12 @@
-"""Where the course's data comes from: the event messages and the questions that ship with the package.
+"""Where the course's data comes from: the event messages, the questions, and what the notebooks' studies measured.
 
-How they were written and labelled stands beside them, in ``CARD.md`` and ``CHOICES.md``. After a
-change of the messages, ``python -m smol_course.data`` writes the card's table of counts anew.
+How they were written and labelled stands beside them, in ``CARD.md`` and ``CHOICES.md``.
 """
 
 import json
 import random
 import re
-from collections import Counter
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,22 +20,17 @@ if TYPE_CHECKING:
 SPLITS = ("train", "dev", "test", "hard")
 SYSTEM_PROMPT = "Write the event as JSON: title, day, start, place, people."
 CONFIRM_PROMPT = "Confirm the event in one short sentence."
-CARD = Path(__file__).with_name("CARD.md")
-_MISSING = {
-    "event without a day": "day",
-    "event without a start": "start",
-    "event without a place": "place",
-    "event without people": "people",
-}
 
 
-def _rows(split: str) -> list[dict]:
+def split_rows(split: str) -> list[dict]:
+    """Return the rows of one split of the event messages. Raises CourseError for a split that does not exist."""
     if split not in SPLITS:
         raise CourseError(f"There is no split {split!r}: take one of {', '.join(SPLITS)}.")
-    return _lines(split)
+    return read_lines(split)
 
 
-def _lines(name: str) -> list[dict]:
+def read_lines(name: str) -> list[dict]:
+    """Return the rows of one of the course's JSON Lines files."""
     file = resources.files(__name__).joinpath(f"{name}.jsonl")
     # Not splitlines(): it would also cut a message at a Unicode line separator.
     return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
@@ -50,7 +44,7 @@ def events(split: str) -> "Dataset":
     """
     from datasets import Dataset
 
-    rows = _rows(split)
+    rows = split_rows(split)
     return Dataset.from_list([row | {"event": json.dumps(row["event"], ensure_ascii=False)} for row in rows])
 
 
@@ -65,7 +59,7 @@ def jottings(split: str = "train") -> "Dataset":
     files = {"train": "jottings", "dev": "jottings_dev"}
     if split not in files:
         raise CourseError(f"There is no split {split!r} of the jottings: take train or dev.")
-    rows = _lines(files[split])
+    rows = read_lines(files[split])
     return Dataset.from_list([row | {"event": json.dumps(row["event"], ensure_ascii=False)} for row in rows])
 
 
@@ -80,7 +74,7 @@ def made_jottings() -> "Dataset":
     from datasets import Dataset
 
     try:
-        return Dataset.from_list(_lines("jottings_made"))
+        return Dataset.from_list(read_lines("jottings_made"))
     except FileNotFoundError as error:
         raise CourseError("The made jottings are not there: `uv run python -m recipes.jottings` makes them.") from error
 
@@ -96,8 +90,8 @@ def confirmations(split: str) -> "Dataset":
 
     if split not in ("train", "dev"):
         raise CourseError(f"There are no confirmations for {split!r}: take train or dev.")
-    events_of = {row["id"]: json.dumps(row["event"], ensure_ascii=False) for row in _rows(split)}
-    rows = [row for row in _lines("confirmations") if row["id"] in events_of]
+    events_of = {row["id"]: json.dumps(row["event"], ensure_ascii=False) for row in split_rows(split)}
+    rows = [row for row in read_lines("confirmations") if row["id"] in events_of]
     return Dataset.from_list([{"id": row["id"], "event": events_of[row["id"]]} | row for row in rows])
 
 
@@ -114,7 +108,7 @@ def choices(name: str = "everyday", split: str = "test") -> "Dataset":
     if split not in known.get(name, ()):
         names = ", ".join(f"{one} ({' or '.join(splits)})" for one, splits in known.items())
         raise CourseError(f"There are no choices {name!r} with the split {split!r}; there are: {names}.")
-    rows = [row for row in _lines(name) if row["split"] == split]
+    rows = [row for row in read_lines(name) if row["split"] == split]
     return Dataset.from_list([{key: row[key] for key in row if key != "split"} for row in rows])
 
 
@@ -125,54 +119,34 @@ def tasks(name: str) -> list[dict]:
     day, start, place and people) and ``says``, a list of words that the answer must hold, in which "|" stands between
     alternatives. Raises CourseError for another name.
     """
-    rows = [row for row in _lines("tasks") if row["set"] == name]
+    rows = [row for row in read_lines("tasks") if row["set"] == name]
     if not rows:
         raise CourseError(f"There are no tasks {name!r}: take single or organiser.")
     return rows
 
 
-def questions() -> list[dict]:
-    """Return the questions on two collections of pages, the course's lessons and Python's help.
+def study_runs(topic: str) -> dict[str, dict]:
+    """Return what the study of a notebook measured, by the name of the run.
 
-    Each has ``id``, ``corpus`` ("lessons" or "help"), ``question``, ``source`` (the page's address as `pages` gives it)
-    and ``evidence``, words that stand there and hold the answer. Where no page answers it, both are None.
+    Each run has ``parameters``, ``defaults`` (the values of the others), ``results`` (by name, each with ``value``,
+    ``low``, ``high``, ``n`` and ``seed``), ``seconds``, ``peak_mb`` and ``failed`` (the message, or None). They are
+    read in the repository, else in the installed package. Raises CourseError for a topic without results.
     """
-    return _lines("questions")
+    file = _study_file(topic)
+    if file is None:
+        raise CourseError(f"There are no results of a study of {topic!r}: take the name of a notebook, such as dpo.")
+    runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
+    return {name: run | {"results": {one["name"]: one for one in run["results"]}} for name, run in runs.items()}
 
 
-def pages(corpus: str, longest: int = 4000) -> list[dict]:
-    """Return the pages of "lessons" (of modules 1 to 4 and 7, by section) or of Python's "help", as dictionaries.
-
-    Each has ``source``, such as "dpo.md#Length" or "help:assert", and ``text``. Marks, tables of numbers and the quiz
-    are left out of lessons; help pages with more than ``longest`` characters are left out. Raises CourseError for
-    another name.
-    """
-    if corpus == "help":
-        from pydoc_data.topics import topics
-
-        return [
-            {"source": f"help:{name}", "text": text} for name, text in sorted(topics.items()) if len(text) <= longest
-        ]
-    if corpus != "lessons":
-        raise CourseError(f"There are no pages {corpus!r}: take lessons or help.")
-    found = []
-    for path in sorted(repository().glob("[1-47]_*/*.md")):
-        if path.name not in ("README.md", "going_further.md"):
-            found += _sections(path.name, path.read_text(encoding="utf-8"))
-    return found
-
-
-def _sections(name: str, text: str) -> list[dict]:
-    """A lesson's sections, without what is generated, code, the quiz and the papers."""
-    text = re.sub(r"<!--smol:.*?<!--/smol-->", "…", text, flags=re.DOTALL)
-    text = re.sub(r"^(```|~~~).*?^\1\n", "", text, flags=re.DOTALL | re.MULTILINE)
-    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    found = []
-    for part in re.split(r"^#+ ", text, flags=re.MULTILINE)[1:]:
-        title, _, body = part.partition("\n")
-        if title not in ("Quiz", "Papers", "Now run it") and body.strip():
-            found.append({"source": f"{name}#{title}", "text": f"{title}\n{body.strip()}"})
-    return found
+def _study_file(topic: str) -> Path | None:
+    """Where a study's results are, or None."""
+    if not re.fullmatch(r"\w+", topic):
+        return None
+    files = [Path(__file__).parents[1] / "studies" / f"{topic}.json"]
+    with suppress(CourseError):  # an installed package has no repository around it
+        files = [*sorted(repository().glob(f"[0-9]*_*/studies/{topic}.json")), *files]
+    return next((file for file in files if file.is_file()), None)
 
 
 def conversation(prompt: str, message: str, reply: str) -> dict[str, list[dict[str, str]]]:
@@ -191,29 +165,3 @@ def in_like_batches(rows: "Dataset", batch_size: int, seed: int, column: str = "
     batches = [by_length[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     random.Random(seed).shuffle(batches)
     return rows.select([row for batch in batches for row in batch])
-
-
-def card_table() -> str:
-    """Return the Markdown table of the data card: what each split holds, counted from the files."""
-    counts = [Counter(fact for row in _rows(split) for fact in _facts(row)) for split in SPLITS]
-    registers = sorted(fact for fact in set().union(*counts) if fact.startswith("`"))
-    lines = [f"| | {' | '.join(SPLITS)} |", "|---|" + "---:|" * len(SPLITS)]
-    for fact in (
-        "messages",
-        "plain",
-        "tangled",
-        *registers,
-        "no event",
-        *_MISSING,
-        "event with several people",
-    ):
-        lines.append(f"| {fact} | {' | '.join(str(count[fact]) for count in counts)} |")
-    return "\n".join(lines)
-
-
-def _facts(row: dict) -> list[str]:
-    facts, event = ["messages", row["style"], f"`{row['register']}`"], row["event"]
-    if event is None:
-        return [*facts, "no event"]
-    facts += [name for name, field in _MISSING.items() if not event[field]]
-    return [*facts, "event with several people"] if len(event["people"]) > 1 else facts

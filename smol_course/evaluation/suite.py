@@ -26,13 +26,15 @@ from smol_course.errors import CourseError
 from smol_course.files import write_json
 from smol_course.hardware import describe_short
 from smol_course.metrics import (
+    FIELDS,
     Comparison,
     bootstrap,
     by_group,
     compare,
     event_right,
     field_f1,
-    field_outcomes,
+    fields_right,
+    parse_event,
     wilson,
 )
 from smol_course.models import MODEL, answer, artifact, find_model, merged, weights_sha256
@@ -336,9 +338,38 @@ def slices(report: Report, by: str = "register") -> dict[str, tuple[float, float
 
 
 def outcomes(report: Report) -> dict[str, Counter[str]]:
-    """Return what happened to events and fields, as `smol_course.metrics.field_outcomes` does."""
+    """Return what happened to events and fields, as `field_outcomes` does."""
     answers, rows = _known(report.answers, _messages()), _messages()
     return field_outcomes(list(answers.values()), [rows[key]["event"] for key in answers])
+
+
+def field_outcomes(answers: list[str], events: list[str]) -> dict[str, Counter[str]]:
+    """Return what happened to each field, over all messages: a Counter for each name in FIELDS, and one for "event".
+
+    "event" counts "noted" (an event where there is one), "left alone" (none where there is none), "overlooked",
+    "made up" and "unreadable". A field is looked at in events that were noted: "right", "missing" (null where there
+    is something), "invented" (something where there is null) or "wrong" (another value).
+    """
+    found: dict[str, Counter[str]] = {name: Counter() for name in ("event", *FIELDS)}
+    for said, event in zip(answers, events, strict=True):
+        truth = json.loads(event)
+        try:
+            given = parse_event(said)
+        except ValueError:
+            found["event"]["unreadable"] += 1
+            continue
+        names = {(False, False): "noted", (True, True): "left alone", (True, False): "overlooked"}
+        found["event"][names.get((given is None, truth is None), "made up")] += 1
+        if given is not None and truth is not None:
+            for field, right in fields_right(given, truth).items():
+                found[field]["right" if right else _fault(given[field], truth[field])] += 1
+    return found
+
+
+def _fault(given: object, wanted: object) -> str:
+    if wanted in (None, []):
+        return "invented"
+    return "missing" if given in (None, []) else "wrong"
 
 
 # --- The gate -----------------------------------------------------------------------------------------------

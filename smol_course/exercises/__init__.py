@@ -47,14 +47,16 @@ class Mistake(Exception):
 class Exercise:
     """One exercise of a notebook.
 
-    ``id`` is topic/turtle, topic/dog or topic/lion, ``minutes`` what it takes. ``judge`` gets the answer and
-    returns None if it is right, else one or two sentences that name the mistake; it may raise `NotYet` or
-    `Mistake`. Each of ``wrong`` is (label, function that makes a wrong answer, piece of the message that it
-    must get). With fewer than three of them, ``few_wrong`` says why no more are plausible.
+    ``id`` is topic/turtle, topic/dog or topic/lion. ``title`` and ``minutes`` (of a lion, at least) are also on its
+    card in the notebook, ``goal`` is one sentence. ``judge`` gets the answer and returns None if it is right, else
+    one or two sentences that name the mistake; it may raise `NotYet` or `Mistake`. Each of ``wrong`` is (label,
+    function that makes a wrong answer, piece of the message that it must get). With fewer than three of them,
+    ``few_wrong`` says why no more are plausible.
     """
 
     id: str
     level: str
+    title: str
     goal: str
     minutes: int
     judge: Callable[[Any], str | None]

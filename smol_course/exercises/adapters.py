@@ -98,6 +98,7 @@ def _strict(base: dict[str, Any], adapter: dict[str, Any]) -> str:
 _TURTLE = Exercise(
     id="adapters/turtle",
     level="🐢",
+    title="May it be loaded?",
     goal="Say from two provenance dictionaries whether an adapter may be loaded onto a base.",
     minutes=5,
     judge=_judge_verdicts,
@@ -308,6 +309,7 @@ def _planted(change: Callable[..., "Tensor"]) -> Callable[[], Callable[..., "Ten
 _DOG = Exercise(
     id="adapters/dog",
     level="🐕",
+    title="A batch of several adapters",
     goal="Compute one layer's output for a batch whose rows use different adapters.",
     minutes=20,
     judge=_judge_batch,

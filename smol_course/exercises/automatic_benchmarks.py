@@ -83,6 +83,7 @@ def _per_character(score: float, option: str) -> float:
 _TURTLE = Exercise(
     id="automatic_benchmarks/turtle",
     level="🐢",
+    title="The chosen option",
     goal="Decide for the model, with and without normalisation.",
     minutes=5,
     judge=_judge_chosen,
@@ -205,6 +206,7 @@ def _in_place(logits: "Tensor", ids: list[int], start: int) -> float:
 _DOG = Exercise(
     id="automatic_benchmarks/dog",
     level="🐕",
+    title="The log-probability of a continuation",
     goal="Compute the log-probability of a continuation from logits.",
     minutes=20,
     judge=_judge_logprob,

@@ -145,6 +145,7 @@ _DEFAULT = f"{START}system\nYou are a helpful AI assistant named SmolLM{END}\n"
 _TURTLE = Exercise(
     id="chat_templates/turtle",
     level="🐢",
+    title="ChatML by hand",
     goal="Write the text that the ChatML template makes of a list of messages.",
     minutes=5,
     judge=_judge_chatml,
@@ -334,6 +335,7 @@ def _good_but(old: str, new: str) -> Callable[[], str]:
 _DOG = Exercise(
     id="chat_templates/dog",
     level="🐕",
+    title="A template that carries results",
     goal="Write a Jinja template for conversations in which a tool answers.",
     minutes=20,
     judge=_judge_template,

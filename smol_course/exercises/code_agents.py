@@ -90,6 +90,7 @@ def _methods_too(node: ast.AST) -> str | None:
 _TURTLE = Exercise(
     id="code_agents/turtle",
     level="🐢",
+    title="Read code before it runs",
     goal="Say which functions a piece of code would call.",
     minutes=5,
     judge=_judge_calls,
@@ -270,6 +271,7 @@ def _first_value(code: str, tools: dict[str, Any]) -> Any:
 _DOG = Exercise(
     id="code_agents/dog",
     level="🐕",
+    title="A tiny executor",
     goal="Run code that can do nothing but call tools.",
     minutes=20,
     judge=_judge_run,

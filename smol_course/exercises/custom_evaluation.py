@@ -72,6 +72,7 @@ def _net(before: list[bool], after: list[bool]) -> tuple[int, int]:
 _TURTLE = Exercise(
     id="custom_evaluation/turtle",
     level="🐢",
+    title="Gained and lost",
     goal="Count what a paired comparison rests on.",
     minutes=5,
     judge=_judge_changes,
@@ -223,6 +224,7 @@ def _deviation(values: Any) -> tuple[float, float]:
 _DOG = Exercise(
     id="custom_evaluation/dog",
     level="🐕",
+    title="A paired interval",
     goal="Give the difference of two models an interval, message by message.",
     minutes=20,
     judge=_judge_interval,
@@ -349,6 +351,7 @@ _OTHER = json.dumps({"title": "choir", "day": "tuesday", "start": "19:00", "plac
 _LION = Exercise(
     id="custom_evaluation/lion",
     level="🦁",
+    title="A register of your own",
     goal="Build a test for a register that the course does not have, and compare two models on it.",
     minutes=120,
     judge=_judge_register,

@@ -84,6 +84,7 @@ def _changes(one: dict, other: dict) -> bool:
 _TURTLE = Exercise(
     id="custom_functions/turtle",
     level="🐢",
+    title="Do they clash?",
     goal="Say whether two events of 60 minutes overlap.",
     minutes=5,
     judge=_judge_clash,
@@ -276,6 +277,7 @@ def _lax(function: Callable[..., Any]) -> dict[str, Any]:
 _DOG = Exercise(
     id="custom_functions/dog",
     level="🐕",
+    title="A schema from a function",
     goal="Make the JSON schema of a tool from a function's types and docstring.",
     minutes=20,
     judge=_judge_contract,

@@ -76,6 +76,7 @@ def _margin_mistake(value: float, pair: tuple[float, ...]) -> str:
 _TURTLE = Exercise(
     id="dpo/turtle",
     level="🐢",
+    title="The margin of a pair",
     goal="Compute a pair's margin from four log-probabilities.",
     minutes=5,
     judge=_judge_margin,
@@ -285,6 +286,7 @@ def _without_reference(chosen: Any, rejected: Any, _one: Any, _two: Any, beta: f
 _DOG = Exercise(
     id="dpo/dog",
     level="🐕",
+    title="Three losses",
     goal="Write DPO's loss and two of its variants, from the log-probabilities of tokens.",
     minutes=20,
     judge=_judge_losses,
@@ -375,8 +377,9 @@ _form = variants(
 _LION = Exercise(
     id="dpo/lion",
     level="🦁",
+    title="Better pairs",
     goal="Reach more liked confirmations than this notebook with no more pairs, and keep the events.",
-    minutes=90,
+    minutes=60,
     judge=_judge_pairs,
     hints=(
         "First repeat the notebook as it stands: three seeds, and all test events. How far apart are those runs? Your "

@@ -124,6 +124,7 @@ def _rounding(rewards: list[float]) -> list[float]:
 _TURTLE = Exercise(
     id="grpo/turtle",
     level="🐢",
+    title="Advantages of a group",
     goal="Compute the advantages that the trainer used for one group.",
     minutes=5,
     judge=_judge_advantages,
@@ -385,6 +386,7 @@ def _throws_dice() -> Any:
 _DOG = Exercise(
     id="grpo/dog",
     level="🐕",
+    title="A reward that cannot be cheated",
     goal="Grade events so that no trick pays.",
     minutes=20,
     judge=_judge_reward,
@@ -480,8 +482,9 @@ _form = variants(
 _LION = Exercise(
     id="grpo/lion",
     level="🦁",
+    title="More from the same answers",
     goal="Reach a higher mean reward than this notebook's from no more sampled answers, with greedy answers no worse.",
-    minutes=120,
+    minutes=60,
     judge=_judge_results,
     hints=(
         "First repeat the notebook as it stands with three seeds. How far apart are those runs? Your idea has to be "

@@ -93,6 +93,7 @@ def _pairwise(one: Callable[[float], float]) -> Callable[[], Any]:
 _TURTLE = Exercise(
     id="human_feedback/turtle",
     level="🐢",
+    title="The loss of a reward model",
     goal="Write the loss that trained the reward model.",
     minutes=5,
     judge=_judge_loss,
@@ -205,6 +206,7 @@ def _divides(first: list[str], second: list[str]) -> float:
 _DOG = Exercise(
     id="human_feedback/dog",
     level="🐕",
+    title="More than chance",
     goal="Measure how much two people agree beyond chance: Cohen's kappa.",
     minutes=20,
     judge=_judge_kappa,

@@ -89,6 +89,7 @@ def _exponential(scores: list[float], temperature: float) -> list[float]:
 _TURTLE = Exercise(
     id="inference_pipeline/turtle",
     level="🐢",
+    title="Probabilities at a temperature",
     goal="Compute the probabilities of tokens from their scores, at a temperature.",
     minutes=5,
     judge=_judge_probabilities,
@@ -239,6 +240,7 @@ def _none_at_zero(probabilities: list[float], top_p: float) -> list[float]:
 _DOG = Exercise(
     id="inference_pipeline/dog",
     level="🐕",
+    title="Top-p by hand",
     goal="Cut off the tail of a distribution by hand, as top-p does.",
     minutes=20,
     judge=_judge_top_p,

@@ -72,6 +72,7 @@ def _judge_slots(answer: Any) -> str | None:
 _TURTLE = Exercise(
     id="instruction_datasets/turtle",
     level="🐢",
+    title="Slots",
     goal="Make a template of a message by hand.",
     minutes=5,
     judge=_judge_slots,
@@ -202,6 +203,7 @@ def _judge_follows(answer: Any) -> str | None:
 _DOG = Exercise(
     id="instruction_datasets/dog",
     level="🐕",
+    title="A verifier",
     goal="Write a verifier: does the event follow from the jotting?",
     minutes=20,
     judge=_judge_follows,
@@ -275,8 +277,9 @@ _form = variants(
 _LION = Exercise(
     id="instruction_datasets/lion",
     level="🦁",
+    title="Better data, not more steps",
     goal="Make better data from the same fifty, and beat the notebook's filtered arm at the same steps.",
-    minutes=150,
+    minutes=120,
     judge=_judge_data,
     hints=(
         "Read a hundred of the filtered records first. What do the fifty do that none of them does? Make that.",

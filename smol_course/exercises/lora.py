@@ -73,6 +73,7 @@ def _short(shapes: list[tuple[int, int]]) -> str:
 _TURTLE = Exercise(
     id="lora/turtle",
     level="🐢",
+    title="Count what LoRA trains",
     goal="Count the numbers that LoRA trains, from the shapes of the matrices and the rank.",
     minutes=5,
     judge=_judge_count,
@@ -273,6 +274,7 @@ def _by_side(weight: "Tensor", A: "Tensor", B: "Tensor", alpha: float, rank_stab
 _DOG = Exercise(
     id="lora/dog",
     level="🐕",
+    title="Merge an adapter",
     goal="Merge an adapter into its matrix, by hand.",
     minutes=20,
     judge=_judge_merge,
@@ -388,8 +390,9 @@ _form = variants(
 _LION = Exercise(
     id="lora/lion",
     level="🦁",
+    title="As good with a quarter",
     goal="Reach this notebook's field F1 with at most a quarter of its trained parameters.",
-    minutes=90,
+    minutes=60,
     judge=_judge_results,
     hints=(
         "First repeat the notebook as it stands, with full_steps=0, test_messages=0 and three seeds. How far "

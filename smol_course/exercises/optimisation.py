@@ -54,6 +54,7 @@ def _without(*left_out: int, times: float = 1) -> Callable[[], Any]:
 _TURTLE = Exercise(
     id="optimisation/turtle",
     level="🐢",
+    title="How large is the cache?",
     goal="Compute how many bytes the key-value cache takes.",
     minutes=5,
     judge=_judge_cache,
@@ -149,6 +150,7 @@ def _accepting(change: Callable[[list[int], list[int]], list[int]]) -> Callable[
 _DOG = Exercise(
     id="optimisation/dog",
     level="🐕",
+    title="Check the guesses",
     goal="Decide which guessed tokens stay, after the model has read them all.",
     minutes=20,
     judge=_judge_accepted,
@@ -242,8 +244,9 @@ _form = variants(
 _LION = Exercise(
     id="optimisation/lion",
     level="🦁",
+    title="An inbox overnight",
     goal="Answer an inbox 1.5 times as quickly as the notebook's quickest engine, and as accurately.",
-    minutes=90,
+    minutes=60,
     judge=_judge_results,
     hints=(
         "Where is the limit now? With many messages at once it is arithmetic rather than memory. The notebook's "

@@ -69,6 +69,7 @@ def _emptying(found: list, wanted: list) -> bool:
 _TURTLE = Exercise(
     id="organiser_agent/turtle",
     level="🐢",
+    title="The same week?",
     goal="Say whether two lists of events are the same week.",
     minutes=5,
     judge=_judge_same,
@@ -175,6 +176,7 @@ def _popping(steps: list, most: int) -> str | None:
 _DOG = Exercise(
     id="organiser_agent/dog",
     level="🐕",
+    title="Stop a runaway",
     goal="Decide when an agent's run must end.",
     minutes=20,
     judge=_judge_end,
@@ -267,8 +269,9 @@ _form = variants(
 _LION = Exercise(
     id="organiser_agent/lion",
     level="🦁",
+    title="A better organiser",
     goal="Do more of the fifty tasks than the adapter that ships, offline and without more harm.",
-    minutes=180,
+    minutes=120,
     judge=_judge_organiser,
     hints=(
         "Write thirty tasks of your own first, in your own words, and look at which kinds the shipped adapter fails. "

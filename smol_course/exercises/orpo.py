@@ -69,6 +69,7 @@ def _term_mistake(value: float, wanted: float, chosen: float, rejected: float) -
 _TURTLE = Exercise(
     id="orpo/turtle",
     level="🐢",
+    title="The odds-ratio term",
     goal="Write the odds-ratio term from two probabilities.",
     minutes=5,
     judge=_judge_term,
@@ -185,6 +186,7 @@ def _with(log1m: Any) -> Any:
 _DOG = Exercise(
     id="orpo/dog",
     level="🐕",
+    title="A log odds ratio that holds",
     goal="Compute the log odds ratio from log-probabilities, right at the extremes too.",
     minutes=20,
     judge=_judge_ratio,

@@ -62,6 +62,7 @@ def _of(read: Callable[[list[float], list[int]], Any]) -> Callable[[], Any]:
 _TURTLE = Exercise(
     id="performance_analysis/turtle",
     level="🐢",
+    title="Perplexity",
     goal="Compute the perplexity of several pages from their losses.",
     minutes=5,
     judge=_judge_perplexity,
@@ -198,6 +199,7 @@ def _all_of_before(before: dict[str, bool], after: dict[str, bool]) -> str:
 _DOG = Exercise(
     id="performance_analysis/dog",
     level="🐕",
+    title="A gate of your own",
     goal="Build a gate that fails when a model got worse by more than chance explains.",
     minutes=20,
     judge=_judge_gate,

@@ -71,6 +71,7 @@ def _judge_preferences(answer: Any) -> str | None:
 _TURTLE = Exercise(
     id="preference_datasets/turtle",
     level="🐢",
+    title="Ties out",
     goal="Keep the pairs that state a preference, the better text first.",
     minutes=5,
     judge=_judge_preferences,
@@ -166,6 +167,7 @@ def _judge_both_ways(answer: Any) -> str | None:
 _DOG = Exercise(
     id="preference_datasets/dog",
     level="🐕",
+    title="A judge asked both ways",
     goal="Get preferences from a judge that may like a place more than a text.",
     minutes=20,
     judge=_judge_both_ways,

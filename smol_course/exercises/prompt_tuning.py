@@ -119,6 +119,7 @@ def _counts_like(method: str, number: int) -> Callable[[], Any]:
 _TURTLE = Exercise(
     id="prompt_tuning/turtle",
     level="🐢",
+    title="What is trained",
     goal="Count what prompt tuning, prefix tuning and IA3 train, from a model's shape.",
     minutes=5,
     judge=_judge_count,
@@ -398,6 +399,7 @@ def _spoils_input() -> Any:
 _DOG = Exercise(
     id="prompt_tuning/dog",
     level="🐕",
+    title="A soft prompt in front",
     goal="Build the batch that trains a soft prompt: vectors, attention mask and labels.",
     minutes=20,
     judge=_judge_batch,

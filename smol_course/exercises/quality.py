@@ -71,6 +71,7 @@ def _no_sequences(messages: list[str], n: int) -> float:
 _TURTLE = Exercise(
     id="quality/turtle",
     level="🐢",
+    title="Distinct-n",
     goal="Measure how varied messages are: distinct-n.",
     minutes=5,
     judge=_judge_distinct,
@@ -183,6 +184,7 @@ def _judge_contaminated(answer: Any) -> str | None:
 _DOG = Exercise(
     id="quality/dog",
     level="🐕",
+    title="A contamination test",
     goal="Find the training messages that give test messages away.",
     minutes=20,
     judge=_judge_contaminated,

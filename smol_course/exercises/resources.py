@@ -59,6 +59,7 @@ def _bytes_mistake(value: float, parameters: int, trained: int, each: int) -> st
 _TURTLE = Exercise(
     id="resources/turtle",
     level="🐢",
+    title="Bytes before the first token",
     goal="Compute the bytes of weights, gradients and AdamW's moments.",
     minutes=5,
     judge=_judge_bytes,
@@ -240,6 +241,7 @@ def _clears(losses: list["Tensor"], masks: list["Tensor"]) -> list["Tensor"]:
 _DOG = Exercise(
     id="resources/dog",
     level="🐕",
+    title="A fair accumulation",
     goal="Make accumulation give the gradient of the one big batch.",
     minutes=20,
     judge=_judge_accumulation,
@@ -345,8 +347,9 @@ _half = variants(
 _LION = Exercise(
     id="resources/lion",
     level="🦁",
+    title="Half the memory",
     goal="Train with half of this notebook's peak memory, and learn as much.",
-    minutes=90,
+    minutes=60,
     judge=_judge_half,
     hints=(
         "First repeat the notebook as it stands with three seeds and more dev messages. Which of the four parts is the "

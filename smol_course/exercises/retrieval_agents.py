@@ -105,6 +105,7 @@ def _sorts(rankings: Any, wanted: Any, k: int) -> dict[str, float]:
 _TURTLE = Exercise(
     id="retrieval_agents/turtle",
     level="🐢",
+    title="How far down?",
     goal="Compute recall at k and the mean reciprocal rank.",
     minutes=5,
     judge=_judge_measures,
@@ -240,6 +241,7 @@ def _in_place(rankings: list[list[str]], k: float) -> list[str]:
 _DOG = Exercise(
     id="retrieval_agents/dog",
     level="🐕",
+    title="Fuse rankings",
     goal="Merge rankings by reciprocal rank fusion.",
     minutes=20,
     judge=_judge_fused,

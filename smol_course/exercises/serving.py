@@ -79,6 +79,7 @@ def _sorts_in_place(seconds: list[float], share: float) -> float:
 _TURTLE = Exercise(
     id="serving/turtle",
     level="🐢",
+    title="The p95",
     goal="Find the time within which a share of all requests was answered.",
     minutes=5,
     judge=_judge_percentile,
@@ -205,6 +206,7 @@ def _rounds(lengths: list[int], slots: int) -> int:
 _DOG = Exercise(
     id="serving/dog",
     level="🐕",
+    title="Count the steps",
     goal="Count the steps that static and continuous batching take for the same requests.",
     minutes=20,
     judge=_judge_steps,

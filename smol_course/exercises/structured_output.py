@@ -90,6 +90,7 @@ def _with(field: str, schema: Any) -> Callable[[], Any]:
 _TURTLE = Exercise(
     id="structured_output/turtle",
     level="🐢",
+    title="A schema that holds",
     goal="Write a JSON schema that lets every right reminder pass and nothing else.",
     minutes=5,
     judge=_judge_schema,
@@ -205,6 +206,7 @@ def _goes_on(so_far: str, piece: str) -> bool:
 _DOG = Exercise(
     id="structured_output/dog",
     level="🐕",
+    title="The mask",
     goal="Say which tokens may come next, so that one of several texts is written.",
     minutes=20,
     judge=_judge_mask,

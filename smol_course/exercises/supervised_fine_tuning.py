@@ -82,6 +82,7 @@ def _in_place(ids: list[int], prompt: int) -> list[int]:
 _TURTLE = Exercise(
     id="supervised_fine_tuning/turtle",
     level="🐢",
+    title="Mask the prompt",
     goal="Write what made the labels: hide the prompt from the loss.",
     minutes=5,
     judge=_judge_labels,
@@ -261,6 +262,7 @@ def _hides_in_place(logits: "Tensor", labels: "Tensor") -> "Tensor":
 _DOG = Exercise(
     id="supervised_fine_tuning/dog",
     level="🐕",
+    title="The loss by hand",
     goal="Compute the number that the trainer printed, from logits and labels.",
     minutes=20,
     judge=_judge_loss,
@@ -374,8 +376,9 @@ _form = variants(
 _LION = Exercise(
     id="supervised_fine_tuning/lion",
     level="🦁",
+    title="Beat this notebook, fairly",
     goal="Reach a higher event accuracy than this notebook's with no more training tokens.",
-    minutes=90,
+    minutes=60,
     judge=_judge_results,
     hints=(
         "First repeat the notebook as it stands: three seeds, `test_messages = 0`. How far apart are those "

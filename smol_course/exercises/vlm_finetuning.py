@@ -109,6 +109,7 @@ def _in_place(ids: list[int], mask: list[int], prompt: int) -> list[int]:
 _TURTLE = Exercise(
     id="vlm_finetuning/turtle",
     level="🐢",
+    title="Labels of a padded row",
     goal="Write the labels of a padded row: the answer only.",
     minutes=5,
     judge=_judge_labels,
@@ -252,6 +253,7 @@ def _first_other(one: SimpleNamespace, own: list[str], _: list[str]) -> str:
 _DOG = Exercise(
     id="vlm_finetuning/dog",
     level="🐕",
+    title="Pairs for DPO on images",
     goal="Make preference pairs on images in which only the picture decides.",
     minutes=20,
     judge=_judge_rows,
@@ -377,8 +379,9 @@ _form = variants(
 _LION = Exercise(
     id="vlm_finetuning/lion",
     level="🦁",
+    title="Teach it your question",
     goal="Teach the model a question of your own that needs the picture, on three seeds.",
-    minutes=120,
+    minutes=60,
     judge=_judge_question,
     hints=(
         "Begin with the answers, not the pictures: choose a question whose answers are equally frequent and cannot be "

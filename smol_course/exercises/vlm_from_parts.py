@@ -59,6 +59,7 @@ def _short(number: int) -> str:
 _TURTLE = Exercise(
     id="vlm_from_parts/turtle",
     level="🐢",
+    title="How many tokens?",
     goal="Count the tokens that a picture takes in the sequence.",
     minutes=5,
     judge=_judge_count,
@@ -213,6 +214,7 @@ def _in_place(seen: "Tensor", factor: int) -> "Tensor":
 _DOG = Exercise(
     id="vlm_from_parts/dog",
     level="🐕",
+    title="Pixel shuffle",
     goal="Build pixel shuffle: fewer tokens, each with the vectors of a square of patches.",
     minutes=20,
     judge=_judge_shuffle,

@@ -73,6 +73,7 @@ def _points_like(change: Callable[[int, int, int], float]) -> Callable[[], Any]:
 _TURTLE = Exercise(
     id="vlm_usage/turtle",
     level="🐢",
+    title="Points above blind",
     goal="Say by how many percentage points seeing beats guessing.",
     minutes=5,
     judge=_judge_points,
@@ -241,6 +242,7 @@ def _meeting(**changed: Any) -> Callable[[], Any]:
 _DOG = Exercise(
     id="vlm_usage/dog",
     level="🐕",
+    title="When can we meet?",
     goal="Read several people's weeks in one batch and find when all are free.",
     minutes=20,
     judge=_judge_meeting,

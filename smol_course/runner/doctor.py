@@ -51,11 +51,7 @@ def _disk_row() -> tuple[str, str, str]:
 def _torch_rows() -> list[tuple[str, str, str]]:
     try:
         import torch
-    except (
-        ImportError,
-        OSError,
-        RuntimeError,
-    ) as error:  # a broken installation raises many kinds, and the doctor must name it
+    except (ImportError, OSError, RuntimeError) as error:  # what a broken installation raises
         return [("PyTorch", f"cannot be imported ({error})", "Install the course again, as its README says.")]
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
     if torch.version.hip:

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
 from smol_course.errors import CourseError
+from smol_course.files import read_opened
 from smol_course.runner.sources import tags
 from smol_course.settings import hub_allowed
 
@@ -53,12 +55,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class Execution:
-    """An executed notebook with its costs: seconds of wall-clock time, peak memory in MB (10^6 bytes)."""
+    """An executed notebook with its costs: seconds of wall-clock time, peak memory in MB (10^6 bytes).
+
+    ``opened`` are the files below the course's folder that it opened, as paths from there.
+    """
 
     node: NotebookNode
     seconds: float
     peak_mb: int
     failure: Failure | None
+    opened: tuple[str, ...] = ()
 
     @property
     def results(self) -> list[dict[str, Any]]:
@@ -190,22 +196,34 @@ def _failure(cell: NotebookNode, k: int, n: int, error: Exception) -> Failure:
     return Failure(k, n, _failing_line(cell, raised.traceback), message)
 
 
+def _record_opened(client: NotebookClient, root: Path, log: Path) -> None:
+    """Have the kernel note what it opens, before the first cell and without a trace in the notebook."""
+    given = f"Path({str(root)!r}), Path({str(log)!r})"
+    code = f"from pathlib import Path\nfrom smol_course.files import record_opened\nrecord_opened({given})"
+    silent = {"silent": True, "store_history": False, "output_hook": lambda message: None}
+    run_sync(client.kc.execute_interactive)(f"{code}\ndel Path, record_opened", **silent)
+
+
 def execute(
     node: NotebookNode,
     folder: Path,
     env: dict[str, str],
     on_cell: Callable[[int], None] = lambda k: None,
     keep_going: bool = False,
+    root: Path | None = None,
 ) -> Execution:
     """Execute a notebook's code cells in ``folder`` with the environment, filling in the outputs of ``node``.
 
     ``on_cell`` is called with the number of each code cell, from 1, before it runs. A failing cell ends it,
-    unless ``keep_going``. Raises CourseError if no kernel starts; KeyboardInterrupt passes through, with the
-    kernel ended.
+    unless ``keep_going``. What it opens below ``root``, where that is given, is recorded. Raises CourseError if no
+    kernel starts; KeyboardInterrupt passes through, with the kernel ended.
     """
     code = [(index, cell) for index, cell in enumerate(node.cells) if cell.cell_type == "code" and cell.source.strip()]
     started, failure = time.monotonic(), None
-    with _kernel(node, folder, env) as client:
+    with tempfile.TemporaryDirectory() as scratch, _kernel(node, folder, env) as client:
+        log = Path(scratch) / "opened.txt"
+        if root:
+            _record_opened(client, root, log)
         memory = _Memory(client.km.provisioner.pid)
         memory.start()
         try:
@@ -219,4 +237,5 @@ def execute(
                         break
         finally:
             peak = memory.stop()
-    return Execution(node, time.monotonic() - started, peak, failure)
+        opened = tuple(read_opened(log)) if root else ()
+    return Execution(node, time.monotonic() - started, peak, failure, opened)

@@ -22,7 +22,8 @@ from smol_course.runner import show
 from smol_course.runner.clean import strip_residue
 from smol_course.runner.kernel import environment, hub_wanted, inject
 from smol_course.runner.report import write_report
-from smol_course.runner.sources import Notebook, notebooks, settings_for, sources_sha256
+from smol_course.runner.sources import Notebook, notebooks, settings_for
+from smol_course.runner.staleness import changed_files, opened_hashes, sources_sha256
 from smol_course.settings import repository
 
 INTERRUPTED = 130
@@ -99,6 +100,7 @@ def _done_before(chosen: list[Notebook], state: dict[str, Any]) -> list[str]:
         if (entry := state["notebooks"].get(notebook.name))
         and entry["status"] == "done"
         and entry["sources_sha256"] == sources_sha256(notebook)
+        and not changed_files(entry.get("opened", {}), notebook.root)
     ]
 
 
@@ -110,12 +112,14 @@ def _run_one(
     node = inject(notebook.read(), values)
     executed = folder / f"{notebook.name.replace('/', '-')}.ipynb"
     try:
-        done = show.execute_watched(console, title, node, notebook.source.parent, environment(folder, hub))
+        env = environment(folder, hub)
+        done = show.execute_watched(console, title, node, notebook.source.parent, env, notebook.root)
     finally:
         # Also after an interruption: as far as it got.
         save_text(executed, nbformat.writes(strip_residue(node)))
     entry = {
         "sources_sha256": sources,
+        "opened": opened_hashes(done.opened, notebook.root),
         "seconds": round(done.seconds, 1),
         "peak_mb": done.peak_mb,
         "status": "failed" if done.failure else "done",

@@ -57,12 +57,13 @@ def _watching(console: Console, title: str, cells: int) -> Iterator[Callable[[in
     yield on_cell
 
 
-def execute_watched(console: Console, title: str, node: NotebookNode, folder: Path, env: dict[str, str]) -> Execution:
-    """Execute a notebook as `kernel.execute` does, with live progress under the title, and a line when it is
-    done."""
+def execute_watched(
+    console: Console, title: str, node: NotebookNode, folder: Path, env: dict[str, str], root: Path
+) -> Execution:
+    """Execute a notebook as `kernel.execute` does, with live progress under the title, and a line when it is done."""
     cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in node.cells)
     with _watching(console, title, cells) as on_cell:
-        done = execute(node, folder, env, on_cell)
+        done = execute(node, folder, env, on_cell, root=root)
     if not done.failure:
         say(console, f"{title}: done in {duration(done.seconds)}, at most {memory(done.peak_mb)}")
     return done

@@ -20,12 +20,12 @@ from smol_course.runner import building, show
 from smol_course.runner.clean import strip_residue
 from smol_course.runner.kernel import environment, hub_wanted, inject
 from smol_course.runner.running import INTERRUPTED, new_folder
-from smol_course.runner.sources import (
-    Notebook,
-    fit,
-    notebooks,
-    parameters,
+from smol_course.runner.sources import Notebook, fit, notebooks, parameters
+from smol_course.runner.staleness import (
+    opened_hashes,
+    package_of,
     requirements_sha256,
+    stale_run,
     study_node,
     study_sha256,
     values,
@@ -89,7 +89,7 @@ def study(target: str, only: str | None, hub: bool, console: Console) -> int:
     runs, sources = _runs(notebook, only), study_sha256(notebook)
     wanted = [only] if only else list(runs)
     done = {name: entry for name, entry in _recorded(notebook, sources).items() if name in runs}
-    before = [name for name in wanted if _is_done(runs[name], done.get(name))]
+    before = [name for name in wanted if _is_done(runs[name], done.get(name), notebook.root)]
     if before:
         show.say(console, f"Done already with these sources: {', '.join(before)}.")
     folder, surprises = new_folder(f"study-{notebook.topic}"), {}
@@ -113,9 +113,9 @@ def study(target: str, only: str | None, hub: bool, console: Console) -> int:
     return _conclude(notebook, done, surprises, folder, console)
 
 
-def _is_done(run: dict[str, Any], entry: dict[str, Any] | None) -> bool:
-    same = entry is not None and values(entry) == json.loads(json.dumps(values(run)))
-    return same and _surprise(run, entry["failed"]) is None
+def _is_done(run: dict[str, Any], entry: dict[str, Any] | None, root: Path) -> bool:
+    stale = stale_run(entry, json.loads(json.dumps(values(run))), root)
+    return not stale and entry is not None and _surprise(run, entry["failed"]) is None
 
 
 def _one_run(
@@ -123,7 +123,8 @@ def _one_run(
 ) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     node = inject(study_node(notebook), run["parameters"])
-    done = show.execute_watched(console, title, node, notebook.source.parent, environment(folder, hub))
+    env = environment(folder, hub)
+    done = show.execute_watched(console, title, node, notebook.source.parent, env, notebook.root)
     failed = done.failure.message if done.failure else None
     if _surprise(run, failed):
         save_text(folder.parent / f"{folder.name}.ipynb", nbformat.writes(strip_residue(node)))
@@ -136,6 +137,7 @@ def _one_run(
         "seconds": round(done.seconds, 1),
         "peak_mb": done.peak_mb,
         "failed": failed,
+        "opened": opened_hashes(done.opened, notebook.root),
     }
 
 
@@ -143,6 +145,7 @@ def _save(notebook: Notebook, sources: str, runs: dict[str, Any]) -> None:
     study = {
         "sources_sha256": sources,
         "requirements_sha256": requirements_sha256(notebook.root),
+        "package": package_of(notebook, study_node(notebook)),
         "machine": building.machine(),
         "runs": runs,
     }

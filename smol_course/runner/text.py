@@ -1,8 +1,8 @@
-"""Fill in the generated text of the Markdown files: costs, measured numbers, links that depend on the
-address.
+"""Fill in the generated text of the Markdown files: costs, exercises, measured numbers, links to the project.
 
-A place is marked ``<!--smol:WHAT ARGUMENTS-->...<!--/smol-->``; everything between is generated from the
-notebooks' metadata, which is the only source of a number in any text.
+A place is marked ``<!--smol:WHAT ARGUMENTS-->...<!--/smol-->``; everything between is generated from the notebooks'
+metadata, which is the only source of a number in any text. The words of a table stand in its mark, beside references to
+the numbers; `docs/contributing.md` shows every mark. Nothing here knows Markdown beyond tables.
 """
 
 import json
@@ -15,12 +15,15 @@ from typing import Any
 import nbformat
 
 from smol_course.errors import CourseError
+from smol_course.exercises import LEVELS, all_exercises
 from smol_course.files import save_text
 from smol_course.runner.show import duration, memory
 from smol_course.runner.sources import Notebook, modules, notebooks
 from smol_course.settings import address, repository
 
-_PLACE = re.compile(r"(<!--smol:(\w+)((?: [^\s>]+)*) ?-->)(.*?)(<!--/smol-->)", re.DOTALL)
+_PLACE = re.compile(r"(<!--smol:(\w+)((?: [^\s>]+)*)(?: ?|\n(.*?)\n)-->)(.*?)(<!--/smol-->)", re.DOTALL)
+_BAR = re.compile(r"(?<!\\)\|")  # one that no backslash stands before
+_PLAIN = re.compile(r"[-−\d.,]*( %)?")
 NOT_YET = "not measured yet"
 
 
@@ -45,7 +48,11 @@ def _link(target: Path, page: Path) -> str:
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [header, ("---",) * len(header), *rows]
+    """A Markdown table; columns of plain numbers after the first stand to the right."""
+    right = {n for n in range(1, len(header)) if any(row[n] for row in rows)}
+    right = {n for n in right if all(_PLAIN.fullmatch(row[n]) for row in rows)}
+    rule = tuple("---:" if n in right else "---" for n in range(len(header)))
+    lines = [[_BAR.sub(r"\|", cell) for cell in line] for line in (header, rule, *rows)]
     return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
@@ -68,7 +75,7 @@ def _modules(page: Path) -> str:
             re.search(r"^# +(.+)$", readme.read_text(encoding="utf-8"), re.MULTILINE) if readme.is_file() else None
         )
         title = heading[1].strip() if heading else module.name.replace("_", " ")
-        every = notebooks([module.name[0]]) if any((module / "notebooks").glob("*.py")) else []
+        every = notebooks([module.name.partition("_")[0]]) if any((module / "notebooks").glob("*.py")) else []
         costs = [_metadata(notebook) for notebook in every]
         numbers = (NOT_YET, "")
         if costs and all(costs):
@@ -84,11 +91,12 @@ def _percent(share: float) -> str:
 def _value(page: Path, name: str, number: str, form: str) -> str:
     """A recorded number in one of the forms ``%``, ``%ci``, ``x`` or a format spec such as ``.2f``.
 
-    ``number`` is what the notebook recorded, or ``run:number`` for a run of its study.
+    ``number`` is what the notebook recorded (the same as ``notebook:number``), or ``run:number`` for a run
+    of its study.
     """
     (notebook,) = notebooks([name])
     run, _, number = number.rpartition(":")
-    built = _study_run(notebook, run) if run else _metadata(notebook)
+    built = _metadata(notebook) if run in ("", "notebook") else _study_run(notebook, run)
     if not built:
         return NOT_YET
     found = {record["name"]: record for record in built.get("results", [])}
@@ -105,7 +113,65 @@ def _value(page: Path, name: str, number: str, form: str) -> str:
             raise CourseError(f"{name} recorded {number!r} without interval or n: write %.")
         span = f"{_percent(record['low'])} to {_percent(record['high'])}"
         return f"{_percent(value)} % ({span}, n = {record['n']})"
-    return format(value, form)
+    try:
+        return format(value, form)
+    except (TypeError, ValueError) as error:
+        raise CourseError(f"{form!r} is no form of a number: write %, %ci, x or a format such as .2f.") from error
+
+
+def _numbers(page: Path, notebook: str, text: str) -> str:
+    """The text with its references, ``{NUMBER FORM}`` or ``{NOTEBOOK NUMBER FORM}``, replaced by numbers."""
+
+    def number(reference: re.Match[str]) -> str:
+        words = reference[1].split()
+        if notebook and len(words) == 2:
+            words = [notebook, *words]
+        if len(words) != 3:
+            raise CourseError(f"{reference[0]} is no reference: write {{NUMBER FORM}} or {{NOTEBOOK NUMBER FORM}}.")
+        return _value(page, *words)
+
+    return re.sub(r"\{(.*?)\}", number, text)
+
+
+def _runs(page: Path, notebook: str = "", *, lines: str) -> str:
+    """A table of recorded numbers, from its definition: a line for each column, a blank line, a line for each row.
+
+    A column is ``heading | template`` (the first one, of the rows' labels, a heading alone, or left out), a row
+    ``label | key``, and its key replaces each ``*`` of the templates. A row that does not fit gives its cells instead.
+    An indented line continues the one above.
+    """
+    above, _, below = re.sub(r"\n +", " ", lines).partition("\n\n")
+    columns, rows = (
+        [[part.strip() for part in _BAR.split(line)] for line in part.splitlines()] for part in (above, below)
+    )
+    label = columns.pop(0)[0] if columns and len(columns[0]) == 1 else ""
+    if not columns or not rows or any(len(column) != 2 for column in columns):
+        raise CourseError("a table is lines `heading | template`, a blank line, then lines `label | key`.")
+    table = []
+    for name, *cells in rows:
+        if len(cells) == 1 and "{" not in cells[0]:
+            bare = [heading for heading, template in columns if "*" not in template]
+            if bare:
+                raise CourseError(f"the column {bare[0]!r} has no * for the row {name!r}, which gives a key only.")
+            cells = [template.replace("*", cells[0]) for _, template in columns]
+        if len(cells) != len(columns):
+            raise CourseError(
+                f"the row {name!r} has {len(cells)} cells beside its label, the table {len(columns)} columns."
+            )
+        table.append((name, *(_numbers(page, notebook, cell) for cell in cells)))
+    return _table((label, *(heading for heading, _ in columns)), table)
+
+
+def _exercises(page: Path, module: str) -> str:
+    """The table of a module's exercises, in the order of its notebooks."""
+    rows = []
+    for notebook in notebooks([module]):
+        link = f"[{notebook.topic.replace('_', ' ')}]({_link(notebook.ipynb, page)})"
+        for exercise in all_exercises():
+            if exercise.topic == notebook.topic:
+                minutes = f"{exercise.minutes} or more" if exercise.level == LEVELS["lion"] else str(exercise.minutes)
+                rows.append((exercise.level, f"**{exercise.title}**", exercise.goal, link, minutes))
+    return _table(("", "exercise", "goal", "notebook", "minutes"), rows)
 
 
 def _address(page: Path) -> str:
@@ -123,6 +189,8 @@ def _colab(page: Path, name: str) -> str:
 _FILLERS: dict[str, Callable[..., str]] = {
     "costs": _costs,
     "modules": _modules,
+    "exercises": _exercises,
+    "table": _runs,
     "value": _value,
     "address": _address,
     "colab": _colab,
@@ -131,14 +199,18 @@ _FILLERS: dict[str, Callable[..., str]] = {
 
 def _filled(page: Path, text: str) -> str:
     def fill(match: re.Match[str]) -> str:
-        start, what, arguments, _, end = match.groups()
+        start, what, arguments, lines, _, end = match.groups()
+        mark = f"<!--smol:{what}{arguments}"
         try:
-            return start + _FILLERS[what](page, *arguments.split()) + end
+            given = {} if lines is None else {"lines": lines}
+            return start + _FILLERS[what](page, *arguments.split(), **given) + end
         except CourseError as error:
-            raise CourseError(f"{page.name}, {start}: {error}") from error
+            raise CourseError(f"{page.name}, {mark}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
-            raise CourseError(f"{page.name}: {start} is not one of the marks that `smol build` fills in.") from error
+            raise CourseError(f"{page.name}: {mark} is not one of the marks that `smol build` fills in.") from error
 
+    if len(_PLACE.findall(text)) != text.count("<!--smol:"):
+        raise CourseError(f"{page.name}: a mark is not closed by <!--/smol-->, or cannot be read.")
     return _PLACE.sub(fill, text)
 
 
@@ -150,7 +222,7 @@ def refresh_text(write: bool) -> list[str]:
     """
     root = repository()
     changed = []
-    for pattern in ("README.md", "[1-8]_*/*.md", "docs/**/*.md"):
+    for pattern in ("README.md", "[0-9]*_*/*.md", "docs/**/*.md"):
         for page in sorted(root.glob(pattern)):
             text = page.read_text(encoding="utf-8")
             new = _filled(page, text)

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from smol_course.vision.model.pictures import Example, blank, most_frequent, shuffled
-
 from smol_course.errors import CourseError
 from smol_course.files import in_one_step
 from smol_course.metrics import wilson
 from smol_course.models import MODEL, artifact, bfloat16_copy, find_model, with_adapter
 from smol_course.settings import data_folder, run_folder
+from smol_course.vision.pictures import Example, blank, most_frequent, shuffled
 
 NAME = "organiser_vlm"
 # SmolLM2 reserved these for code repositories and never needs them here. Their ids get SmolVLM's names, so that the
