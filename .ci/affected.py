@@ -74,8 +74,8 @@ def _names(path: Path) -> set[str]:
             names |= {f"{start}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             strings.add(node.value)
-    if path.name.startswith("test_"):  # which holds the code of whole notebooks and programs
-        return names | set(_NAMED.findall("\n".join(strings)))
+    if path.name.startswith("test_"):  # which holds the code of whole notebooks and programs; a path is an example
+        return names | {name for name in _NAMED.findall("\n".join(strings)) if "/" not in name}
     return names | {string for string in strings if _NAMED.fullmatch(string)}
 
 
