@@ -178,13 +178,29 @@ def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     return value
 
 
-def raised(function: Callable[..., Any], *arguments: Any, **named: Any) -> BaseException | None:
-    """Call a learner's function that should raise; return what it raised, or None if it returned.
+def raised(function: Callable[..., Any], *arguments: Any, **named: Any) -> Mistake | None:
+    """Call a learner's function that should raise; return None if it returned, else what `call` would say.
 
-    Ask with `isinstance`, which a subclass of the exception that is asked for passes, too. Raises NotYet and Mistake
-    if there is no function.
+    The exception is its ``__cause__``: ask with `isinstance`, so that a subclass will do. Raises NotYet and Mistake if
+    there is no function.
     """
-    return _called(function, arguments, named)[1]
+    try:
+        _, error, where = _called(function, arguments, named)
+        if error is not None:
+            raise Mistake(f"{_name(function)} raised {_raised(error)}{where}.") from error
+    except Mistake as mistake:
+        if mistake.__cause__ is None:
+            raise
+        return mistake
+    return None
+
+
+def shown(value: Any) -> str:
+    """The value in a few words, for a message, whatever its __repr__ does."""
+    try:
+        return _text(_Short().repr(value), 120)
+    except Exception:
+        return f"something of type {type(value).__name__}"
 
 
 def _called(
@@ -382,7 +398,7 @@ class _Short(reprlib.Repr):
     def repr_function(self, value: Any, level: int) -> str:
         return value.__name__
 
-    repr_type = repr_builtin_function_or_method = repr_function
+    repr_type = repr_method = repr_builtin_function_or_method = repr_function
 
 
 def _arguments(function: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> str:
