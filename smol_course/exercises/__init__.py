@@ -169,12 +169,13 @@ def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     Mistake naming the exception that it raised, the learner's line that did it, and the arguments.
     """
     value, error, where = _called(function, arguments, named)
+    name = _name(function)
     if error is not None:
-        name = _name(function)
         if issubclass(type(error), RecursionError):
             raise Mistake(f"{name} calls itself without an end (RecursionError).") from error
         raise Mistake(f"{name} raised {_raised(error)}{where}.") from error
-    _given(value, f"what {_name(function)} returns (has it a `return`?)")
+    if _missing(value):
+        raise NotYet(f"{name} returned {value}{where}: is a `return` missing there?")
     return value
 
 
@@ -206,13 +207,13 @@ def shown(value: Any) -> str:
 def _called(
     function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[Any, BaseException | None, str]:
-    """What a learner's function returned, what it raised, and where, for which arguments."""
+    """What a learner's function returned, what it raised, and in which line and for which arguments that was."""
     _given(function, "the function")
     if not callable(function):
         raise Mistake(f"Give the function itself, not {_kind(function)}.")
     given = _arguments(function, arguments, named)  # before the call, which may change them
     try:
-        return function(*arguments, **named), None, ""
+        return function(*arguments, **named), None, given
     except (NotYet, Mistake, _TooLong):
         raise
     except NotImplementedError as error:
@@ -301,8 +302,12 @@ def planted(ways: dict[str, Callable[..., Any]]) -> tuple[tuple[str, Callable[[]
     return tuple((message, lambda way=way: way, message) for message, way in ways.items())
 
 
+def _missing(value: Any) -> bool:
+    return value is None or value is Ellipsis or value is NotImplemented
+
+
 def _given(value: Any, what: str) -> None:
-    if value is None or value is Ellipsis or value is NotImplemented:
+    if _missing(value):
         raise NotYet(f"{what} is still missing.")
 
 
@@ -388,12 +393,12 @@ class _Short(reprlib.Repr):
         self.maxlevel, self.maxdict, self.maxlist = 3, 6, 8
 
     def repr_instance(self, value: Any, level: int) -> str:
-        if value is None or type(value) in (bool, float):
+        if _missing(value) or type(value) in (bool, float):
             return repr(value)
         shape = getattr(value, "shape", None)
         if issubclass(type(shape), tuple):
-            return f"a {type(value).__name__} of shape {tuple(shape)}"
-        return f"a {type(value).__name__}"
+            return f"{type(value).__name__} of shape {tuple(shape)}"
+        return f"something of type {type(value).__name__}"
 
     def repr_function(self, value: Any, level: int) -> str:
         return value.__name__
