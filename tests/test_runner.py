@@ -19,7 +19,7 @@ from rich.console import Console
 
 from smol_course import cli, runner
 from smol_course.errors import CourseError
-from smol_course.runner import clean, kernel, report, running, sources, studying
+from smol_course.runner import clean, kernel, report, running, sources, staleness, studying
 
 PLAIN = """\
 # %% [markdown]
@@ -235,7 +235,7 @@ def test_what_is_not_gone_on_with(course):
     first, second = course.add("a", "# %%\n1\n"), course.add("b", "# %%\n2\n")
     request = {"parameters": {"1/a": {}, "1/b": {}}, "hub": False}
     folder = running.new_folder("all")
-    entry = {"status": "done", "sources_sha256": sources.sources_sha256(first)}
+    entry = {"status": "done", "sources_sha256": staleness.sources_sha256(first)}
     state = {"request": request, "finished": False, "notebooks": {"1/a": entry}}
     running._save(folder, state)
     assert running._done_before([first, second], state) == ["1/a"]
@@ -325,12 +325,6 @@ def test_a_misplaced_header_is_an_error(course):
 
 
 RESIDUE = """\
-# ---
-# jupyter:
-#   smol:
-#     loads: [1_instruction_tuning/data.txt]
-# ---
-
 # %% [markdown]
 # # Residue
 
@@ -383,7 +377,7 @@ def built_once(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr("smol_course.runner.building.machine", lambda: "2 cores")
-        assert runner.build([], False, False, False, Console()) == 0
+        assert runner.build([], False, False, False, False, Console()) == 0
     return root
 
 
@@ -424,45 +418,6 @@ def test_build_writes_clean_notebooks_and_text(built, smol):
     assert [cell.id for cell in node.cells if cell.source != "0"] == ids
 
 
-def test_stale_outputs_are_found(built):
-    assert runner.stale(built.notebook) is None and runner.refresh_text(write=False) == []
-    (built.module / "data.txt").write_text("other data")
-    assert "the data that it loads, changed" in runner.stale(built.notebook)
-    (built.module / "data.txt").unlink()
-    with pytest.raises(CourseError, match="loads 1_instruction_tuning/data.txt, which is not there"):
-        runner.stale(built.notebook)
-    (built.module / "data.txt").write_text("data")
-    # Line ends are no change; a word is.
-    built.notebook.source.write_bytes(RESIDUE.replace("\n", "\r\n").encode())
-    assert runner.stale(built.notebook) is None
-    built.add("residue", RESIDUE.replace("# # Residue", "# # Remainder"))
-    assert "differ" in runner.stale(built.notebook)
-    built.add("residue", RESIDUE)
-    node = nbformat.read(built.notebook.ipynb, as_version=4)
-    node.cells[-1].source = "2"
-    nbformat.write(node, built.notebook.ipynb)
-    assert "differ" in runner.stale(built.notebook)
-    built.notebook.ipynb.unlink()
-    assert "has no outputs yet" in runner.stale(built.notebook)
-
-
-def test_hashes_do_not_know_line_ends(built):
-    """A checkout on Windows may have others in the requirements, and Jupyter there writes them into cells."""
-    text = "x = 1\ny = 2"
-    unix, windows = (new_code_cell(source) for source in (text, text.replace("\n", "\r\n")))
-    assert sources.cells_sha256([unix]) == sources.cells_sha256([windows])
-    assert sources.cells_sha256([unix]) != sources.cells_sha256([new_code_cell(text.replace("\n", "\n\n"))])
-    pins, before = built.root / "requirements.txt", sources.requirements_sha256(built.root)
-    pins.write_bytes(pins.read_bytes().replace(b"\n", b"\r\n"))
-    assert sources.requirements_sha256(built.root) == before
-
-
-def test_other_pins_only_warn(built):
-    (built.root / "requirements.txt").write_text("torch==2\n")
-    with pytest.warns(UserWarning, match="other pinned requirements"):
-        assert runner.stale(built.notebook) is None
-
-
 def test_build_finds_stale_text(built, smol):
     page = built.module / "README.md"
     good = page.read_text()
@@ -486,9 +441,9 @@ def test_build_refuses_an_edited_notebook(built, smol):
     node = nbformat.read(built.notebook.ipynb, as_version=4)
     node.cells[1].outputs = []
     nbformat.write(node, built.notebook.ipynb)
-    assert not sources.edited(built.notebook)
+    assert not staleness.edited(built.notebook)
     built.add("residue", RESIDUE + "\n# %%\n3\n")
-    assert not sources.edited(built.notebook)
+    assert not staleness.edited(built.notebook)
     built.add("residue", RESIDUE)
 
     mine = edit("mine = 1")
@@ -497,7 +452,6 @@ def test_build_refuses_an_edited_notebook(built, smol):
     assert built.notebook.ipynb.read_bytes() == mine and built.notebook.source.read_text() == RESIDUE
     assert smol("build", "1/residue", "--take-notebook").status == 0
     assert "mine = 1" in built.notebook.source.read_text() and runner.stale(built.notebook) is None
-    assert built.notebook.read().metadata.smol.loads == ["1_instruction_tuning/data.txt"]
 
 
 @pytest.mark.parametrize(
@@ -530,12 +484,6 @@ def test_build_keeps_the_old_outputs_when_a_notebook_fails(built, smol):
 
 
 STUDIED = """\
-# ---
-# jupyter:
-#   smol:
-#     loads: [1_instruction_tuning/studies/studied.json]
-# ---
-
 # %% tags=["parameters"]
 rate = 0.5
 seed = 0
@@ -575,26 +523,28 @@ def test_study_expects_failures_and_goes_on(course, smol):
     assert recorded["runs"]["rate0"]["failed"] == "AssertionError: it learned nothing"
     assert recorded["runs"]["rate0"]["parameters"] == {"rate": 0.0, "seed": 2}
     assert [run["defaults"] for run in recorded["runs"].values()] == [{"rate": 0.5}, {}]
-    assert sources._stale_study(notebook) is None
+    assert staleness._stale_study(notebook) is None
     notebook.study.write_text(f"RUNS = {runs | {'seed3': {'parameters': {'seed': 3}}}!r}\n")
-    assert "no results of 'seed3'" in sources._stale_study(notebook)
+    assert "no results of 'seed3'" in staleness._stale_study(notebook)
     notebook.study.write_text(f"RUNS = {runs!r}\n")
     assert not list(course.root.glob("runs/*")), "a study that went well keeps numbers only"
 
     # What the study does not run may change; what it runs may not.
     course.add("studied", STUDIED.replace("no figures", "no pictures") + "\n# %% [markdown]\n# words\n")
-    assert sources._stale_study(notebook) is None
+    assert staleness._stale_study(notebook) is None
     course.add("studied", STUDIED.replace("seed = 0", "seed = 9  # given by every run"))
-    assert sources._stale_study(notebook) is None
+    assert staleness._stale_study(notebook) is None
     course.add("studied", STUDIED.replace("rate = 0.5", "rate = 0.6"))
-    assert "no results of 'seed1'" in sources._stale_study(notebook), "the default of a rate that it does not give"
+    assert "no results of 'seed1'" in staleness._stale_study(notebook), "the default of a rate that it does not give"
     course.add("studied", STUDIED.replace("rate > 0", "rate >= 0"))
-    assert "changed after its study" in sources._stale_study(notebook)
+    assert "changed after its study" in staleness._stale_study(notebook)
     done = smol("study", "1/studied")
     assert done.status == 1 and "rate0 should have failed with 'learned nothing' and did not" in done.out
     assert len((course.module / "log").read_text().split()) == 4, "changed sources run all again"
     entry = json.loads(notebook.study_results.read_text())["runs"]["rate0"]
-    assert not studying._is_done(runs["rate0"] | {"defaults": {}}, entry), "a run that surprised is tried again"
+    assert not studying._is_done(runs["rate0"] | {"defaults": {}}, entry, course.root), (
+        "a run that surprised is tried again"
+    )
 
 
 def test_study_says_what_is_wrong(course, smol):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell
 from rich.console import Console
 
 from smol_course import cli, runner
@@ -233,6 +234,19 @@ def test_a_run_that_a_file_changed_under_starts_that_notebook_again(course, smol
     state.write_text(json.dumps(told))
     (course.module / "data.txt").write_text("other")
     assert "done already" not in smol("run").out
+
+
+def test_hashes_do_not_know_line_ends(course):
+    """A checkout on Windows may have others in the requirements, and Jupyter there writes them into cells."""
+    text = "x = 1\ny = 2"
+    unix, windows = (new_code_cell(source) for source in (text, text.replace("\n", "\r\n")))
+    for told in (staleness.cells_sha256, staleness.code_sha256):
+        assert told([unix]) == told([windows])
+        assert told([unix]) != told([new_code_cell(text.replace("y", "z"))])
+    assert staleness.cells_sha256([unix]) != staleness.cells_sha256([new_code_cell(text.replace("\n", "\n\n"))])
+    pins, before = course.root / "requirements.txt", staleness.requirements_sha256(course.root)
+    pins.write_bytes(pins.read_bytes().replace(b"\n", b"\r\n"))
+    assert staleness.requirements_sha256(course.root) == before
 
 
 # --- What is compared ---------------------------------------------------------------------------------------

@@ -191,6 +191,12 @@ def test_a_diff_of_the_page_can_be_read(page):
     )
 
 
+@pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_folded_answer_opens_and_closes_on_lines_of_their_own(page):
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if "details>" in line]
+    assert [line for line in lines if not re.fullmatch(r"</details>|<details><summary>[^<]+</summary>", line)] == []
+
+
 # --- Exercises ----------------------------------------------------------------------------------------------
 
 
