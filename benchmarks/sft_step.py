@@ -268,9 +268,9 @@ def peak_mb() -> int:
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians over the pairs, with the smallest and largest; losses are compared on the same batches."""
     sides = {side: [run for run in runs if run["side"] == side] for side in SIDES}
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for side, mine in sides.items():
-        found[side] = {
+        numbers[side] = {
             name: spread([run[name] for run in mine])
             for name in (
                 "tokens_per_second",
@@ -283,14 +283,14 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
                 "peak_mb",
             )
         }
-        found[side]["real_tokens_of_positions"] = round(mine[0]["tokens"] / mine[0]["positions"], 3)
+        numbers[side]["real_tokens_of_positions"] = round(mine[0]["tokens"] / mine[0]["positions"], 3)
     for side in SIDES[1:]:
         pairs = zip(sides[side], sides["default"], strict=True)
-        found[side]["times_default"] = spread([a["tokens_per_second"] / b["tokens_per_second"] for a, b in pairs])
+        numbers[side]["times_default"] = spread([a["tokens_per_second"] / b["tokens_per_second"] for a, b in pairs])
     first, other = sides["default"][0]["losses"], sides["same_batches"][0]["losses"]
-    found["losses"] = {side: mine[0]["losses"] for side, mine in sides.items()}
-    found["largest_loss_difference"] = round(max(abs(a - b) for a, b in zip(first, other, strict=True)), 4)
-    return found
+    numbers["losses"] = {side: mine[0]["losses"] for side, mine in sides.items()}
+    numbers["largest_loss_difference"] = round(max(abs(a - b) for a, b in zip(first, other, strict=True)), 4)
+    return numbers
 
 
 def spread(values: list[float]) -> dict[str, float]:

@@ -50,7 +50,7 @@ def command_line(about: str, run: Callable[..., list[dict[str, Any]]], **options
         parser.add_argument(f"--{name}", type=int, default=usual, help=f"{name} of training")
     given = vars(parser.parse_args())
     results = given.pop("results")
-    found = json.dumps(run(**given), indent=2)
-    print(found)
+    text = json.dumps(run(**given), indent=2)
+    print(text)
     if results:
-        results.write_text(found + "\n", encoding="utf-8", newline="\n")
+        results.write_text(text + "\n", encoding="utf-8", newline="\n")

@@ -56,14 +56,14 @@ def known_events() -> list[dict[str, Any]]:
 
 def by_template(seed: int = SEED) -> list[dict[str, Any]]:
     """Return messages made of the seeds' templates."""
-    templates = [one for one in (template_of(row["message"], row["event"]) for row in jottings()) if one]
-    rng, found = random.Random(seed), []
+    templates = [template for template in (template_of(row["message"], row["event"]) for row in jottings()) if template]
+    rng, records = random.Random(seed), []
     for event in new_events(known_events(), 3 * TEMPLATES, seed):
-        fitting = [one for one in templates if one.fields == said_fields(event)]
-        if fitting and len(found) < TEMPLATES:
+        fitting = [template for template in templates if template.fields == said_fields(event)]
+        if fitting and len(records) < TEMPLATES:
             message = fill(rng.choice(fitting), event, templates, rng)
-            found.append(_record(f"template-{len(found):04d}", "template", message, event))
-    return found
+            records.append(_record(f"template-{len(records):04d}", "template", message, event))
+    return records
 
 
 def _record(name: str, origin: str, message: str | None, event: dict[str, Any] | None) -> dict[str, Any]:
@@ -90,11 +90,11 @@ def to_instruct(seed: int = SEED) -> list[dict[str, Any]]:
 
 def harder(records: list[dict[str, Any]], seed: int = SEED) -> list[dict[str, Any]]:
     """Return messages made harder, of parents whose event follows: a day crossed out, or words in short forms."""
-    rng, found = random.Random(seed + 3), []
+    rng, evolved = random.Random(seed + 3), []
     parents = [record for record in records if not event_faults(record["message"], record["event"])]
     rng.shuffle(parents)
     for parent in parents:
-        number = len(found)
+        number = len(evolved)
         if number == EVOLVED:
             break
         message, event = parent["message"], parent["event"]
@@ -104,8 +104,8 @@ def harder(records: list[dict[str, Any]], seed: int = SEED) -> list[dict[str, An
             continue
         changed, also = (crossed[0], crossed[1][0]) if crossed else (short[0], "")
         new = {"parent": parent["id"], "also": also, "message": changed, "event": event if crossed else short[1]}
-        found.append({"id": f"evolved-{number:04d}", "origin": "evolved"} | new)
-    return found
+        evolved.append({"id": f"evolved-{number:04d}", "origin": "evolved"} | new)
+    return evolved
 
 
 class Maker:

@@ -65,9 +65,9 @@ def tested(model: Any, tokenizer: Any, bf16: bool) -> list[dict[str, Any]]:
     for event, text in list(zip(held, said, strict=True))[:12]:
         print(f"{event}\n   {text}\n   {confirmation_faults(text, event)}")
     good = sum(not confirmation_faults(text, event) for event, text in zip(held, said, strict=True))
-    found = {"event_accuracy": (sum(scores.right), scores.n), "good_confirmations": (good, len(held))}
+    measured = {"event_accuracy": (sum(scores.right), scores.n), "good_confirmations": (good, len(held))}
     results = []
-    for name, (right, n) in found.items():
+    for name, (right, n) in measured.items():
         low, high = wilson(right, n)
         results.append({"name": f"after_{name}", "value": right / n, "low": low, "high": high, "n": n})
     return results

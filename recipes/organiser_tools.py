@@ -34,9 +34,9 @@ BATCH, LEARNING_RATE, SEED = 4, 1e-3, 0
 def training_rows(form: str, count: int, seed: int, single: bool = False) -> Dataset:
     """Return so many traces as rows for TRL (column ``messages``), in batches of like length."""
     messages = [{"message": row["message"], "event": json.loads(row["event"])} for row in events("train")]
-    found = traces(count, form, PROMPTS[form], seed, messages, single=single)
-    texts = ["".join(turn["content"] for turn in trace["messages"]) for trace in found]
-    rows = [{"messages": trace["messages"], "text_in": text} for trace, text in zip(found, texts, strict=True)]
+    made = traces(count, form, PROMPTS[form], seed, messages, single=single)
+    texts = ["".join(turn["content"] for turn in trace["messages"]) for trace in made]
+    rows = [{"messages": trace["messages"], "text_in": text} for trace, text in zip(made, texts, strict=True)]
     return in_like_batches(Dataset.from_list(rows), BATCH, seed, column="text_in").remove_columns("text_in")
 
 

@@ -74,11 +74,11 @@ def _by_notebook(name: str, folder: Path, console: Console) -> list[dict[str, An
 
 def _by_script(name: str, folder: Path, console: Console) -> list[dict[str, Any]]:
     module = RECIPES[name]["script"].removesuffix(".py").replace("/", ".")
-    found = folder / "results.json"
-    command = [sys.executable, "-m", module, "--results", str(found)]
+    file = folder / "results.json"
+    command = [sys.executable, "-m", module, "--results", str(file)]
     if subprocess.run(command, env=kernel.environment(folder, hub=False), cwd=SHIPPED.parents[1]).returncode:
         raise CourseError(f"{module} failed; its last lines stand above.")
-    return json.loads(found.read_text(encoding="utf-8"))
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ against the embeddings of the words that describe the cell. Without it, an answe
 thirty layers that have never seen a picture, and hardly moves it. Stage 2 teaches answering: LoRA on the language
 model, tower and connector go on. The loss is on answers only.
 
-The folder holds the run. Called again after a kill, it goes on from the last look to the same curve, since a batch is
-a function of (seed, stage, step) and nothing else is drawn by chance. What it cannot promise: the same curve on
+The folder is the run. Called again after a kill, it goes on from the last look to the same curve, since a batch is
+a function of (seed, stage, step) and nothing else is drawn at random. What it cannot promise: the same curve on
 another processor, or with another number of threads, whose sums round differently. The checkpoint comes to
 ``checkpoint/``, and a copy to the learner's artifacts; `recipes/ship.py` calls this file.
 
@@ -123,11 +123,11 @@ class Batches(Dataset):
         first = step * self.batch
         drawn = [example(self.split, 10 * self.seed + self.stage, first + row) for row in range(self.batch)]
         pictures = [item.image.resize((self.size, self.size), Image.Resampling.LANCZOS) for item in drawn]
-        found = {"pixels": np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in pictures])}
+        batch = {"pixels": np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in pictures])}
         if self.stage == 1:
             side = math.isqrt(self.processor.image_seq_len)
-            return found | {"words": np.stack([cell_words(item, side, self.words) for item in drawn])}
-        return found | encode(self.processor, [(item.question, item.answer) for item in drawn])
+            return batch | {"words": np.stack([cell_words(item, side, self.words) for item in drawn])}
+        return batch | encode(self.processor, [(item.question, item.answer) for item in drawn])
 
 
 def encode(processor: Any, pairs: list[tuple[str, str]]) -> dict[str, np.ndarray]:
@@ -139,25 +139,25 @@ def encode(processor: Any, pairs: list[tuple[str, str]]) -> dict[str, np.ndarray
     asked = [processor.apply_chat_template(turns(question), add_generation_prompt=True) for question, _ in pairs]
     prompts = processor.tokenizer([text.replace("<image>", picture) for text in asked])["input_ids"]
     said = processor.tokenizer([f" {answer}<end_of_utterance>" for _, answer in pairs])["input_ids"]
-    length = -(-max(len(one) + len(other) for one, other in zip(prompts, said, strict=True)) // 8) * 8
-    found = {
+    length = -(-max(len(prompt) + len(other) for prompt, other in zip(prompts, said, strict=True)) // 8) * 8
+    encoded = {
         "input_ids": np.full((len(pairs), length), processor.tokenizer.pad_token_id),
         "attention_mask": np.zeros((len(pairs), length), np.int64),
         "labels": np.full((len(pairs), length), -100),
     }
     for row, (prompt, answer) in enumerate(zip(prompts, said, strict=True)):
         start, end = len(prompt), len(prompt) + len(answer)
-        found["input_ids"][row, :end] = prompt + answer
-        found["attention_mask"][row, :end] = 1
-        found["labels"][row, start:end] = answer
-    return found
+        encoded["input_ids"][row, :end] = prompt + answer
+        encoded["attention_mask"][row, :end] = 1
+        encoded["labels"][row, start:end] = answer
+    return encoded
 
 
 def on_device(batch: dict[str, np.ndarray], device: str) -> dict[str, torch.Tensor]:
     """Return a batch as tensors there; pixels become float32 from -1 to 1, as the image processor makes them."""
-    found = {name: torch.from_numpy(value).to(device) for name, value in batch.items()}
-    found["pixels"] = (found["pixels"].float() / 255 - 0.5) / 0.5
-    return found
+    tensors = {name: torch.from_numpy(value).to(device) for name, value in batch.items()}
+    tensors["pixels"] = (tensors["pixels"].float() / 255 - 0.5) / 0.5
+    return tensors
 
 
 # --- The two losses ------------------------------------------------------------------------------------------
@@ -169,8 +169,8 @@ def word_vectors(model: Any, processor: Any) -> torch.Tensor:
     texts = [word if word.isdigit() else f" {word}" for word in all_words()]
     rows = [processor.tokenizer(text)["input_ids"][0] for text in texts]
     table = model.get_input_embeddings().weight.detach().float()
-    found = table[rows] - table[rows].mean(0)
-    return found / (table.var() * math.sqrt(table.shape[1]))
+    centred = table[rows] - table[rows].mean(0)
+    return centred / (table.var() * math.sqrt(table.shape[1]))
 
 
 def cell_scores(model: Any, pixels: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
@@ -229,13 +229,13 @@ def right_answers(model: Any, batch: dict[str, torch.Tensor]) -> float:
 def save_state(file: Path, model: Any, optimizer: Any, progress: Progress, settings: Settings) -> None:
     """Write what is trained, the optimiser's memory, the progress and the settings, in one file and one step."""
     trained = {name: weight for name, weight in _named(model) if weight.requires_grad}
-    found = {f"weight/{name}": weight.detach().contiguous() for name, weight in trained.items()}
+    tensors = {f"weight/{name}": weight.detach().contiguous() for name, weight in trained.items()}
     for name, weight in trained.items():
         for key, value in optimizer.state[weight].items():
-            found[f"memory/{key}/{name}"] = value.detach().contiguous()
+            tensors[f"memory/{key}/{name}"] = value.detach().contiguous()
     told = {"progress": json.dumps(asdict(progress)), "settings": _fixed(settings)}
     with in_one_step(file) as draft:
-        save_file(found, draft, metadata=told)
+        save_file(tensors, draft, metadata=told)
 
 
 def _fixed(settings: Settings) -> str:
@@ -256,9 +256,9 @@ def read_progress(file: Path, settings: Settings) -> Progress | None:
         told = saved.metadata()
     if told["settings"] != _fixed(settings):
         raise CourseError(f"The run in {file.parent.name} has other settings: give another folder, or delete this one.")
-    found = Progress(**json.loads(told["progress"]))
-    found.loss, found.dev = [tuple(row) for row in found.loss], [tuple(row) for row in found.dev]
-    return found
+    progress = Progress(**json.loads(told["progress"]))
+    progress.loss, progress.dev = [tuple(row) for row in progress.loss], [tuple(row) for row in progress.dev]
+    return progress
 
 
 def load_state(file: Path, model: Any, optimizer: Any | None) -> None:
@@ -283,8 +283,8 @@ def prepare_stage(model: Any, stage: int, settings: Settings, device: str) -> tu
     model.requires_grad_(False)
     if stage == 2:
         torch.manual_seed(settings.seed)  # the adapter's first weights
-        found = LoraConfig(r=settings.rank, lora_alpha=2 * settings.rank, target_modules=LINEAR)
-        model = get_peft_model(model, found)
+        lora = LoraConfig(r=settings.rank, lora_alpha=2 * settings.rank, target_modules=LINEAR)
+        model = get_peft_model(model, lora)
     plain = model.get_base_model() if stage == 2 else model
     seeing = [*plain.model.vision_model.parameters(), *plain.model.connector.parameters()]
     for weight in seeing:
@@ -311,9 +311,9 @@ class Run:
         self.folder, self.settings, self.device = folder, settings, here.device
         self.model, self.processor = model, processor
         self.state = folder / "state.safetensors"
-        found = read_progress(self.state, settings)
-        self.resumed = found is not None
-        self.progress = found or Progress(bf16=here.bf16)
+        earlier = read_progress(self.state, settings)
+        self.resumed = earlier is not None
+        self.progress = earlier or Progress(bf16=here.bf16)
         self.vectors = word_vectors(model, processor)
         self.batch = settings.batch or BATCH.get(self.device, BATCH["cpu"])
 
@@ -368,16 +368,16 @@ class Run:
         plain.eval()
         with torch.no_grad(), self.autocast():
             if stage == 1:
-                found = exact_cells(cell_scores(plain, dev["pixels"], self.vectors), dev["words"])
+                share = exact_cells(cell_scores(plain, dev["pixels"], self.vectors), dev["words"])
             else:
-                found = right_answers(plain, dev)
+                share = right_answers(plain, dev)
         plain.train()
         progress, total = self.progress, self.settings.steps[stage - 1]
-        progress.dev.append((stage, progress.step, round(found, 4)))
+        progress.dev.append((stage, progress.step, round(share, 4)))
         loss = progress.loss[-1][2] if progress.loss else float("nan")
         what = "exact cells" if stage == 1 else "right answers"
         print(
-            f"stage {stage} of 2, step {progress.step} of {total}: loss {loss:.3f}, {what} on dev {found:.0%}, "
+            f"stage {stage} of 2, step {progress.step} of {total}: loss {loss:.3f}, {what} on dev {share:.0%}, "
             f"{progress.seconds / 60:.1f} min gone, {left / 60:.1f} min left in this stage",
             flush=True,
         )
@@ -390,14 +390,14 @@ def _same(batch: Any) -> Any:
 def train(folder: Path, settings: Settings, base: str, test_each: int) -> dict[str, Any]:
     """Train in a folder, or go on there; write ``checkpoint/``, measure what was written, return its provenance.
 
-    ``test_each`` questions of each kind are asked. Raises CourseError if the folder holds a run with other settings.
+    ``test_each`` questions of each kind are asked. Raises CourseError if the folder has a run with other settings.
     """
     told = folder / "checkpoint" / "provenance.json"
     if told.is_file() and read_progress(folder / "state.safetensors", settings):
-        found = json.loads(told.read_text(encoding="utf-8"))
-        if found["test_each"] == test_each:
+        provenance = json.loads(told.read_text(encoding="utf-8"))
+        if provenance["test_each"] == test_each:
             print(f"The run in {folder.name} was finished before.")
-            return found
+            return provenance
     here = prepare()
     torch.manual_seed(settings.seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -422,13 +422,13 @@ def told_about(run: Run, base: str, test_each: int) -> dict[str, Any]:
     model, processor = load_vlm(str(run.folder / "checkpoint"), base)
     tested = test_set(test_each)
     # A GPU is quick enough in float32, which is what `load_vlm` gives.
-    found = evaluate(model.to(run.device), processor, tested, bf16=run.progress.bf16 and run.device == "cpu")
+    accuracy = evaluate(model.to(run.device), processor, tested, bf16=run.progress.bf16 and run.device == "cpu")
     return provenance(NAME, base) | {
         "settings": asdict(run.settings) | {"batch": run.batch, "bf16": run.progress.bf16},
         "test_sha256": fingerprint(tested),
         "test_each": test_each,
         "held_out": HELD_OUT,
-        "accuracy": found,
+        "accuracy": accuracy,
         "loss": run.progress.loss,
         "dev": run.progress.dev,
         "training_seconds": round(run.progress.seconds),
@@ -441,8 +441,8 @@ def told_about(run: Run, base: str, test_each: int) -> dict[str, Any]:
 def table(provenance: dict[str, Any]) -> str:
     """Return the accuracies as lines of text."""
     rows = [f"{'kind':20} right  blank  other  most frequent"]
-    for kind, found in provenance["accuracy"].items():
-        shares = (found["right"], found["blank"], found["shuffled"], found["most_frequent"])
+    for kind, measured in provenance["accuracy"].items():
+        shares = (measured["right"], measured["blank"], measured["shuffled"], measured["most_frequent"])
         rows.append(f"{kind:20} " + "  ".join(f"{share:5.3f}" for share in shares))
     return "\n".join(rows)
 
@@ -450,8 +450,8 @@ def table(provenance: dict[str, Any]) -> str:
 def results(provenance: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the accuracies as `record` names them: ``after_KIND`` with its interval."""
     return [
-        {"name": f"after_{kind}", "value": found["right"], **{key: found[key] for key in ("low", "high", "n")}}
-        for kind, found in provenance["accuracy"].items()
+        {"name": f"after_{kind}", "value": measured["right"], **{key: measured[key] for key in ("low", "high", "n")}}
+        for kind, measured in provenance["accuracy"].items()
     ]
 
 
@@ -481,12 +481,12 @@ def main() -> None:
     values = {name: getattr(given, name) for name in Settings.__dataclass_fields__}
     settings = Settings(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
     try:
-        found = train(given.folder, settings, find_model(MODEL), given.test_each)
+        provenance = train(given.folder, settings, find_model(MODEL), given.test_each)
     except CourseError as error:
         sys.exit(str(error))
-    print(f"{table(found)}\nKept: {keep_vlm(given.folder / 'checkpoint').name}", flush=True)
+    print(f"{table(provenance)}\nKept: {keep_vlm(given.folder / 'checkpoint').name}", flush=True)
     if given.results:
-        given.results.write_text(json.dumps(results(found), indent=2) + "\n", encoding="utf-8", newline="\n")
+        given.results.write_text(json.dumps(results(provenance), indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

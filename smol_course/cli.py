@@ -1,5 +1,5 @@
-"""The command ``smol``: what a learner types. It reads the options, calls the runner, and prints one
-sentence when something is wrong that the learner can mend."""
+"""The command ``smol``: what a learner types. It reads the options, calls the runner, and prints one sentence when
+something is wrong that the learner can mend."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -141,10 +141,10 @@ def _gate(report: "Report", baseline: "Report") -> int:
     verdicts = gate(report, baseline)
     table = Table(*("against " + baseline.name, "before", "now", "change, 95 % interval", "n", ""))
     for verdict in verdicts:
-        found = verdict.comparison
-        change = f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+        comparison = verdict.comparison
+        change = f"{comparison.difference:+.3f} ({comparison.low:+.3f} to {comparison.high:+.3f})"
         said = "WORSE" if verdict.worse else "not worse"
-        table.add_row(verdict.what, f"{verdict.before:.3f}", f"{verdict.after:.3f}", change, str(found.n), said)
+        table.add_row(verdict.what, f"{verdict.before:.3f}", f"{verdict.after:.3f}", change, str(comparison.n), said)
     console.print(table)
     worse = [verdict.what for verdict in verdicts if verdict.worse]
     console.print(f"{report.name} got worse: {', '.join(worse)}." if worse else f"{report.name} passes.")
@@ -168,10 +168,9 @@ def build(
 
 
 def main() -> None:
-    """Run the command line. The exit status is 1 for a failing notebook or check, 2 for a mistake in the
-    request."""
+    """Run the command line. The exit status is 1 for a failing notebook or check, 2 for a mistake in the request."""
     for stream in (sys.stdout, sys.stderr):
-        # A Windows console may lack a sign that a text holds; a question mark is better than a traceback.
+        # A Windows console may lack a character of the text; a question mark is better than a traceback.
         stream.reconfigure(errors="replace")
     try:
         app()

@@ -104,8 +104,8 @@ def _set_up() -> tuple[Machine, bool]:
 def matmul_rate(dtype: "torch.dtype", device: str = "cpu", seconds: float = 0.12) -> float:
     """Return how fast this machine multiplies matrices of the model's shapes, in GFLOP/s.
 
-    The best of the repeats that fit into ``seconds``, because only interruptions make one slower. 0 when the
-    device cannot multiply this dtype.
+    The best of the repeats that fit into ``seconds``, because only interruptions make one slower. 0 when the device
+    cannot multiply this dtype.
     """
     import torch
 

@@ -22,10 +22,10 @@ _NO_NAME = object()  # what stands among the people and is not a name: equal to 
 def parse_event(text: str) -> dict | None:
     """Read the event out of a model's answer.
 
-    The answer may stand in a code fence or have words around it: the JSON object that begins at the first brace
-    counts, so that a model that was only prompted is not punished for its manners. Keys it left out are null (no
-    people: ``[]``); keys that are not in the schema are dropped; a value of the wrong type stays as it is and is
-    wrong wherever it is compared. An answer that begins with ``null`` (fences aside) is "no event": None.
+    The answer may stand in a code fence or have words around it: the JSON object that begins at the first brace counts,
+    so that a model that was only prompted is not punished for its manners. Keys it left out are null (no people:
+    ``[]``); keys that are not in the schema are dropped; a value of the wrong type stays as it is and is wrong wherever
+    it is compared. An answer that begins with ``null`` (fences aside) is "no event": None.
 
     Raises ValueError if there is neither.
     """
@@ -36,10 +36,10 @@ def parse_event(text: str) -> dict | None:
     if start < 0:
         raise ValueError("no JSON in the answer")
     try:
-        found, _ = json.JSONDecoder().raw_decode(bare[start:])
+        value, _ = json.JSONDecoder().raw_decode(bare[start:])
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError("the JSON in the answer is broken") from error
-    event = {field: found.get(field) for field in FIELDS}
+    event = {field: value.get(field) for field in FIELDS}
     event["people"] = [] if event["people"] is None else event["people"]
     return event
 
@@ -49,8 +49,8 @@ def _words(value: object) -> list[str]:
 
 
 def title_f1(answer: object, title: object) -> float:
-    """Return the token F1 (0 to 1) of two titles: word overlap, case and punctuation aside, as in SQuAD
-    (Rajpurkar et al., 2016, arXiv:1606.05250). Anything but a text scores 0 against a text."""
+    """Return the token F1 (0 to 1) of two titles: word overlap, case and punctuation aside, as in SQuAD (Rajpurkar et
+    al., 2016, arXiv:1606.05250). Anything but a text scores 0 against a text."""
     if not isinstance(answer, str) or not isinstance(title, str):
         return float(answer is None and title is None)
     left, right = _words(answer), _words(title)
@@ -195,10 +195,10 @@ def by_group(right: Sequence[bool], groups: Sequence[str]) -> dict[str, tuple[fl
 
     Raises ValueError if the lists differ in length.
     """
-    found: dict[str, list[bool]] = {}
-    for one, group in zip(right, groups, strict=True):
-        found.setdefault(group, []).append(bool(one))
-    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+    members: dict[str, list[bool]] = {}
+    for is_right, group in zip(right, groups, strict=True):
+        members.setdefault(group, []).append(bool(is_right))
+    ordered = sorted(members.items(), key=lambda item: (-len(item[1]), item[0]))
     return {group: (sum(v) / len(v), *wilson(sum(v), len(v)), len(v)) for group, v in ordered}
 
 
@@ -276,9 +276,9 @@ def needed(before: float, after: float, changed: float | None = None, power: flo
     """Return how many examples show a difference between two shares, at 5 % error and with this power.
 
     Without ``changed``: examples for each of two models that were asked different questions. With it: examples that
-    both models were asked, where ``changed`` is the share on which they differ (gained and lost together; at least
-    the difference). Normal approximations; for the second see Connor (1987). Raises ValueError for equal shares, for
-    what is no share, and for a ``changed`` that is too small.
+    both models were asked, where ``changed`` is the share on which they differ (gained and lost together; at least the
+    difference). Normal approximations; for the second see Connor (1987). Raises ValueError for equal shares, for what
+    is no share, and for a ``changed`` that is too small.
     """
     from statistics import NormalDist
 
@@ -304,9 +304,9 @@ _CLOCK = re.compile(r"\b(\d{1,2})(?:[:.](\d{2}))?\s*(?:([ap])\.?m\b\.?)?", re.IG
 def confirmation_faults(text: str, event: str) -> list[str]:
     """Return what is wrong with a confirmation of an event (its JSON), as short names; [] for a good one.
 
-    Title (half of its words), day, start, place and people must be said as the event has them; a day or time that
-    it does not have is "invented". More than one sentence, and more than 25 words, are faults too. It cannot see
-    an invented place or person, nor flattery. Raises ValueError for ``null``, which there is nothing to say about.
+    Title (half of its words), day, start, place and people must be said as the event has them; a day or time that it
+    does not have is "invented". More than one sentence, and more than 25 words, are faults too. It cannot see an
+    invented place or person, nor flattery. Raises ValueError for ``null``, which there is nothing to say about.
     """
     wanted = json.loads(event)
     if wanted is None:
@@ -314,7 +314,7 @@ def confirmation_faults(text: str, event: str) -> list[str]:
     said = _words(text)
     faults = [] if _title_said(said, wanted["title"]) else ["no title"]
     faults += _compared("day", {word for word in said if word in WEEKDAYS}, wanted["day"])
-    # The title and the place may hold numbers of their own ("studio 2"): they are no times.
+    # The title and the place may contain numbers of their own ("studio 2"): they are no times.
     rest = _without(text, [wanted["place"], wanted["title"]])
     faults += _compared("start", _times(rest), wanted["start"])
     if wanted["place"] and f" {_place(wanted['place'])} " not in f" {_place(text)} ":
@@ -344,20 +344,20 @@ def _without(text: str, phrases: list[str | None]) -> str:
 
 def _times(text: str) -> set[str]:
     """The times of day in a text, as 24-hour HH:MM; a bare number is none."""
-    found = {"12:00"} if re.search(r"\b(noon|midday)\b", text, re.IGNORECASE) else set()
+    times = {"12:00"} if re.search(r"\b(noon|midday)\b", text, re.IGNORECASE) else set()
     for hour, minute, half in _CLOCK.findall(text):
         if not minute and not half:
             continue
         hours = int(hour) % 12 + 12 * (half.lower() == "p") if half else int(hour)
-        found.add(f"{hours:02d}:{minute or '00'}")
-    return found
+        times.add(f"{hours:02d}:{minute or '00'}")
+    return times
 
 
 def _form_faults(text: str) -> list[str]:
     faults = [] if len(text.split()) <= LONGEST_CONFIRMATION else ["too long"]
     # The event's own JSON, copied, states every fact and is no sentence.
     faults += ["no sentence"] if "{" in text else []
-    # An end of sentence with something behind it; "7.30 p.m. at" and "St. Ann" go on in the same sentence.
+    # An end of sentence with something after it; "7.30 p.m. at" and "St. Ann" go on in the same sentence.
     sentences = re.split(r"(?<=\w{3}[.!?])\s+(?=[A-Z])", text.strip())
     return faults + (["more than one sentence"] if len(sentences) > 1 else [])
 
@@ -372,9 +372,9 @@ def record(
 ) -> None:
     """Record a number under a name: shown in the notebook, collected by ``smol run`` and quoted by every table.
 
-    ``low`` and ``high`` are the ends of its 95 % interval, ``n`` the number of examples behind it. A pair
-    ``before_X`` and ``after_X`` becomes one row of the before/after table. Raises ValueError for a value that is
-    not a finite number, or a name that is not made of letters, digits and underscores.
+    ``low`` and ``high`` are the ends of its 95 % interval, ``n`` the number of examples that it rests on. A pair
+    ``before_X`` and ``after_X`` becomes one row of the before/after table. Raises ValueError for a value that is not a
+    finite number, or a name that is not made of letters, digits and underscores.
     """
     from IPython.display import display
 
@@ -401,8 +401,8 @@ def watch(trainer: Any, *lines: str) -> None:
 
     ``lines`` are format strings such as ``"step {step:3d}   loss {loss:.3f}"`` or ``"margin {rewards/margins:6.2f}"``.
     The first one whose names are all in the log is printed; where there is none, nothing. ``step`` is the global step,
-    every other name a float. A second call takes the place of the first. Raises ValueError for a line that does not
-    fit such numbers.
+    every other name a float. A second call takes the place of the first. Raises ValueError for a line that does not fit
+    such numbers.
     """
     from transformers import PrinterCallback
 

@@ -1,8 +1,8 @@
 """Where a notebook's model comes from, how it is asked, and where a trained one is kept.
 
-The bundled weights are 4-bit (GGUF Q4_1). They are converted once to an ordinary folder of float32
-safetensors in the cache, because bfloat16 could not hold the dequantised values exactly. What this cannot
-see: damage to a cached file that changes neither its size nor its time stamp.
+The bundled weights are 4-bit (GGUF Q4_1). They are converted once to an ordinary folder of float32 safetensors in the
+cache, because bfloat16 could not represent the dequantised values exactly. What this cannot see: damage to a cached
+file that changes neither its size nor its time stamp.
 """
 
 import copy
@@ -38,10 +38,9 @@ _ALLOW_HUB = "use `smol run --hub`, or set SMOL_HUB=1 before you start Jupyter"
 def find_model(name: str) -> str:
     """Return what to give to ``from_pretrained`` for a model's Hub name, and print in one line what it is.
 
-    SmolLM2-135M-Instruct comes from the Hub when the learner allows it or has no bundle, else from the
-    bundled weights, converted on first use (about half a minute). A folder that exists is returned as it is.
-    Raises CourseError for another name while the Hub is not allowed, and when the copy cannot be made (disk
-    full).
+    SmolLM2-135M-Instruct comes from the Hub when the learner allows it or has no bundle, else from the bundled weights,
+    converted on first use (about half a minute). A folder that exists is returned as it is. Raises CourseError for
+    another name while the Hub is not allowed, and when the copy cannot be made (disk full).
     """
     if Path(name).is_dir():
         print(f"Model: the folder {Path(name).name}.")
@@ -87,8 +86,7 @@ def cache_state() -> tuple[str, str]:
 
 
 def _bundle() -> Path | None:
-    """The bundled GGUF file. Its package is located, not imported: it imports others that are not
-    installed."""
+    """The bundled GGUF file. Its package is located, not imported: it imports others that are not installed."""
     spec = importlib.util.find_spec(_PACKAGE)
     file = Path(spec.origin).with_name(_GGUF) if spec and spec.origin else None
     return file if file and file.is_file() else None
@@ -157,7 +155,7 @@ def _damage(folder: Path, bundle: Path) -> str | None:
                 return f"{name} has {file.st_size} bytes instead of {wanted['size']}"
             if file.st_mtime_ns != wanted["mtime_ns"]:
                 if sha256_of([folder / name]) != wanted["sha256"]:
-                    return f"{name} does not hold what was written"
+                    return f"{name} does not contain what was written"
                 wanted["mtime_ns"], moved = file.st_mtime_ns, True
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
@@ -211,7 +209,7 @@ def _convert(bundle: Path, folder: Path) -> None:
     )
     tokenizer.model_max_length = model.config.max_position_embeddings
     tokenizer.name_or_path = model.config._name_or_path = MODEL
-    model.config.rms_norm_eps = 1e-5  # the Hub's value; GGUF holds it rounded to float32
+    model.config.rms_norm_eps = 1e-5  # the Hub's value; GGUF stores it rounded to float32
     # What says "this model is quantised" would stop save_pretrained; its weights no longer are.
     model.hf_quantizer = None
     for attribute in ("quantization_config", "_model_name_or_path"):
@@ -224,8 +222,7 @@ def _convert(bundle: Path, folder: Path) -> None:
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """Hide the library's bars. One of them has no switch: should its name go, that bar shows, and nothing
-    breaks."""
+    """Hide the library's bars. One of them has no switch: should its name go, that bar shows, and nothing breaks."""
     from transformers import modeling_gguf_pytorch_utils
     from transformers.utils import logging
 
@@ -290,13 +287,13 @@ def answer(
 ) -> list[str]:
     """Return the model's answers to conversations (lists of role/content messages), in the same order.
 
-    In batches of similar length padded on the left, each answer at most ``max_new_tokens`` tokens long and
-    without special tokens. Temperature 0 is greedy; above it, tokens are drawn by chance from the whole
-    distribution, and torch's seed decides which. ``bf16=True`` asks a bfloat16 copy of the model, which is
-    quicker where `prepare` found bfloat16 quick; single answers may differ. ``mask`` returns logits processors for
-    one batch, new ones at each call: what constrains decoding. The model's weights and mode
-    (training or not), its settings and the tokenizer's padding side stay as they were. Raises the library's
-    ValueError for a tokenizer without chat template or padding token, and for a temperature below 0.
+    In batches of similar length padded on the left, each answer at most ``max_new_tokens`` tokens long and without
+    special tokens. Temperature 0 is greedy; above it, tokens are drawn at random from the whole distribution, and
+    torch's seed decides which. ``bf16=True`` asks a bfloat16 copy of the model, which is quicker where `prepare` found
+    bfloat16 quick; single answers may differ. ``mask`` returns logits processors for one batch, new ones at each call:
+    what constrains decoding. The model's weights and mode (training or not), its settings and the tokenizer's padding
+    side stay as they were. Raises the library's ValueError for a tokenizer without chat template or padding token, and
+    for a temperature below 0.
     """
     import torch
 
@@ -381,10 +378,10 @@ def save_artifact(
 ) -> Path:
     """Keep a model (or adapter) under a name for `artifact`; return its folder.
 
-    The weights are written as bfloat16 safetensors; the model in memory stays as it is. In a ``smol run``
-    they go to the run's folder, else to the learner's. ``base`` is what `find_model` returned for the model
-    it was trained from; its name and the hash of its weights are kept. Raises CourseError for a name that is
-    not letters, digits, ``-`` and ``_``, or if the folder cannot be written.
+    The weights are written as bfloat16 safetensors; the model in memory stays as it is. In a ``smol run`` they go to
+    the run's folder, else to the learner's. ``base`` is what `find_model` returned for the model it was trained from;
+    its name and the hash of its weights are kept. Raises CourseError for a name that is not letters, digits, ``-`` and
+    ``_``, or if the folder cannot be written.
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise CourseError(f"{name!r} cannot name an artifact: use letters, digits, - and _.")
@@ -403,11 +400,11 @@ def save_artifact(
 def artifact(name: str, made_by: str = "an earlier notebook", base: str | None = None) -> str:
     """Return the folder of what `save_artifact` kept under a name, and print whose copy it is.
 
-    In a ``smol run`` this run's copy comes first, in Jupyter the learner's; then the one that ships. A run never
-    takes the learner's, so that its numbers do not depend on what was tried before. ``base`` is what `find_model`
-    returned for the model that an adapter is put on: a second line says so if its weights are not those that the
-    adapter was trained and measured on. Raises CourseError if there is none; ``made_by`` says which notebook makes
-    it, such as ``1/supervised_fine_tuning``.
+    In a ``smol run`` this run's copy comes first, in Jupyter the learner's; then the one that ships. A run never takes
+    the learner's, so that its numbers do not depend on what was tried before. ``base`` is what `find_model` returned
+    for the model that an adapter is put on: a second line says so if its weights are not those that the adapter was
+    trained and measured on. Raises CourseError if there is none; ``made_by`` says which notebook makes it, such as
+    ``1/supervised_fine_tuning``.
     """
     whose = "this run's" if run_folder() else "your own"
     places = {whose: run_folder() or data_folder(), "the shipped": Path(__file__).parent}
@@ -447,8 +444,7 @@ def _public_name(base: str) -> str:
 
 
 def _tidy(folder: Path, base: str | None) -> None:
-    """Make the saved settings say what is in the files, without this machine's folders or training's
-    leftovers."""
+    """Make the saved settings say what is in the files, without this machine's folders or training's leftovers."""
     for path in [*folder.glob("*.json"), *folder.glob("*.md")]:
         text = path.read_text(encoding="utf-8")
         if base and Path(base).is_dir():

@@ -75,8 +75,8 @@ class _OnImport(MetaPathFinder):
 def _score_labelled_only(module: ModuleType) -> bool:
     """Make TRL's loss cheap on a CPU, and say whether that was done.
 
-    The output layer, 49,152 words wide, is the largest. TRL sends prompt and padding through it too, except
-    on GPUs with Triton, and sets their loss to zero. `_use_triton` decides that, for its one caller here.
+    The output layer, 49,152 words wide, is the largest. TRL sends prompt and padding through it too, except on GPUs
+    with Triton, and sets their loss to zero. `_use_triton` decides that, for its one caller here.
     """
     ask, theirs = getattr(module, "_use_triton", None), getattr(module, "_ChunkedLogProbFunction", None)
     if isinstance(theirs, _PlainLogProbs):
@@ -93,8 +93,8 @@ def _score_labelled_only(module: ModuleType) -> bool:
 class _PlainLogProbs:
     """Stands where TRL has its chunked log-probabilities, and computes those of SFT in one piece on a CPU.
 
-    TRL saves memory on GPUs by going through the vocabulary in chunks, twice, and adding gradients up in
-    float32. The labelled positions of a small batch fit as they are, in one product in autocast's precision.
+    TRL saves memory on GPUs by going through the vocabulary in chunks, twice, and adding gradients up in float32. The
+    labelled positions of a small batch fit as they are, in one product in autocast's precision.
     """
 
     def __init__(self, theirs: Any) -> None:
@@ -145,9 +145,9 @@ def _fuse_norms(module: ModuleType) -> bool:
 def _close_gaps(module: ModuleType) -> bool:
     """Let a linear layer get its rows without gaps between them when nothing is trained; say whether that was done.
 
-    To write the first token of an answer, `generate` sends the last position of each prompt through the output
-    layer: a view with gaps. By frozen weights, such as an adapter's base, torch multiplies it row by row, and in
-    bfloat16 it copies the weights for each row, 57 MB for a vocabulary of 49,152 tokens.
+    To write the first token of an answer, `generate` sends the last position of each prompt through the output layer: a
+    view with gaps. By frozen weights, such as an adapter's base, torch multiplies it row by row, and in bfloat16 it
+    copies the weights for each row, 57 MB for a vocabulary of 49,152 tokens.
     """
     layer = getattr(module, "Linear", None)
     theirs = getattr(layer, "forward", None)

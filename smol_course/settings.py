@@ -34,14 +34,14 @@ def data_folder() -> Path:
 def repository() -> Path:
     """Return the course's folder: the first one at or above the current folder, else around the package.
 
-    Raises CourseError where neither holds the numbered modules.
+    Raises CourseError where neither contains the numbered modules.
     """
     here = Path.cwd().resolve()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
         if (folder / "1_instruction_tuning").is_dir() and (folder / "pyproject.toml").is_file():
             return folder
     raise CourseError(
-        "The course's notebooks are not here: go to the folder you cloned, which holds 1_instruction_tuning."
+        "The course's notebooks are not here: go to the folder you cloned, which contains 1_instruction_tuning."
     )
 
 

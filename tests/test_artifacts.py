@@ -66,6 +66,7 @@ def test_an_adapter_is_small_safe_and_tells_where_it_is_from(name: str) -> None:
     assert told["results"] and all(result["name"].startswith("after_") for result in told["results"])
 
 
+@pytest.mark.slow
 @BUNDLED
 @pytest.mark.parametrize("name", [name for name in ADAPTERS if name.startswith("organiser")])
 def test_an_adapter_fits_the_bundled_base_and_does_as_it_says(name: str) -> None:
@@ -90,6 +91,7 @@ def test_an_adapter_fits_the_bundled_base_and_does_as_it_says(name: str) -> None
     assert _overlap(found, (claim["low"], claim["high"])), (found, claim)
 
 
+@pytest.mark.slow
 @BUNDLED
 def test_the_writer_does_as_it_says() -> None:
     from peft import PeftModel
@@ -122,6 +124,7 @@ def test_the_notebook_made_again_does_as_well() -> None:
     assert not any(_overlap(other, (told[key]["low"], told[key]["high"])) for key in compared if "liked" in key)
 
 
+@pytest.mark.slow
 @BUNDLED
 def test_a_recipe_leaves_an_adapter_and_tells_how_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the same notebook, with next to nothing to learn from."""
@@ -163,6 +166,7 @@ def test_the_vision_model_is_small_safe_and_tells_how_well_it_sees() -> None:
             assert shares["right"] - max(shares["blank"], shares["shuffled"]) >= 0.4, (kind, shares)
 
 
+@pytest.mark.slow
 @BUNDLED
 def test_the_vision_model_fits_the_bundled_base_and_does_as_it_says() -> None:
     from smol_course.vision.model import ask_all, load_vlm

@@ -119,6 +119,26 @@ def test_workflows_have_no_rights_but_to_release(path: Path) -> None:
     assert all(re.fullmatch(r"actions/[\w-]+@v\d+", use) for use in re.findall(r"uses: (\S+)", text))
 
 
+def test_slow_tests_come_last_and_no_mark_is_misspelt(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    tests = "def test_a(): pass\n@pytest.mark.slow\ndef test_b(): pass\ndef test_c(): pass\n"
+    (tmp_path / "tests" / "test_first.py").write_text(f"import pytest\n{tests}")
+    (tmp_path / "tests" / "test_second.py").write_text("def test_d(): pass\n")
+
+    def collected(*more: str) -> list[tuple[str, str]]:
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *more]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        return re.findall(r"::test_(\w)|(not found in `markers`)", done.stdout)
+
+    assert [name for name, _ in collected()] == ["a", "c", "d", "b"]
+    assert [name for name, _ in collected("-m", "not slow")] == ["a", "c", "d"]
+    (tmp_path / "tests" / "test_second.py").write_text("import pytest\n@pytest.mark.slwo\ndef test_d(): pass\n")
+    assert ("", "not found in `markers`") in collected()
+
+
 def git(*words: str) -> str:
     """What git says; the test is skipped where there is no git checkout."""
     done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)

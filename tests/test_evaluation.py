@@ -149,6 +149,12 @@ def test_a_report_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.json"], "no draft is left"
 
 
+def test_a_report_that_cannot_be_saved_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "in_the_way").touch()
+    with pytest.raises(CourseError, match=r"mine\.json cannot be written \(.+\): mend that and try again\.$"):
+        Report("mine").save(tmp_path / "in_the_way" / "mine.json")
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"nme": 1}', "{"])
 def test_a_broken_report_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "broken.json").write_text(content)
@@ -225,7 +231,7 @@ def test_only_shared_questions_are_compared() -> None:
         gate(answers(lambda place: True, n=29), before)
 
 
-def test_pages_that_are_foretold_less_well_stop_it() -> None:
+def test_pages_that_are_predicted_less_well_stop_it() -> None:
     before = Report("before", pages={f"page-{k}": 2.0 + k / 10 for k in range(20)})
     worse = Report("worse", pages={f"page-{k}": 2.1 + k / 10 + 0.01 * (k % 3) for k in range(20)})
     mixed = Report("mixed", pages={f"page-{k}": 2.0 + k / 10 + 0.1 * (-1) ** k for k in range(20)})

@@ -5,9 +5,12 @@ functions.
 """
 
 import ast
+import builtins
 import functools
+import importlib
 import itertools
 import json
+import math
 import re
 import runpy
 import subprocess
@@ -16,6 +19,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,10 +27,24 @@ from unittest.mock import MagicMock
 
 import jupytext
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from smol_course import exercises
 from smol_course.errors import CourseError
-from smol_course.exercises import Exercise, Mistake, NotYet, call, check, expect, hint
+from smol_course.exercises import (
+    Exercise,
+    Mistake,
+    NotYet,
+    at_least,
+    at_most,
+    call,
+    check,
+    complete,
+    expect,
+    hint,
+    number,
+    raised,
+)
 from smol_course.settings import repository
 
 MIME = "application/vnd.smol.check+json"
@@ -38,7 +56,23 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any
     found: list[dict[str, Any]] = []
     monkeypatch.setenv("SMOL_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(exercises, "_display", found.append)
+    monkeypatch.setattr(builtins, "__import__", _noted(builtins.__import__))
     return found
+
+
+IMPORTED: set[str] = set()
+
+
+def _noted(real: Callable[..., Any]) -> Callable[..., Any]:
+    """An import that notes what a topic's own code asks for while the clock of a check runs."""
+
+    def noted(name: str, globals: Any = None, *rest: Any, **named: Any) -> Any:
+        inside = threading.current_thread().name == "smol check"
+        if inside and globals and str(globals.get("__name__")).startswith("smol_course.exercises."):
+            IMPORTED.add(name)
+        return real(name, globals, *rest, **named)
+
+    return noted
 
 
 # --- The proofs ---------------------------------------------------------------------------------------------
@@ -47,9 +81,16 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any
 def verdict(shown: list[dict[str, Any]], name: str, answer: Any) -> tuple[str, str]:
     """Check an answer; return the verdict and its message, after proving that the display is well formed."""
     shown.clear()
+    IMPORTED.clear()
+    for module in next((exercise.needs for exercise in exercises.all_exercises() if exercise.id == name), ()):
+        importlib.import_module(module)
     begun = time.perf_counter()
     check(name, answer)
     assert time.perf_counter() - begun < exercises.SECONDS, f"{name} takes too long"
+    late = {module for module in IMPORTED if module.split(".")[0] not in sys.stdlib_module_names}
+    if late:
+        needs = next(exercise.needs for exercise in exercises.all_exercises() if exercise.id == name)
+        assert late <= brought(needs), f"{name} should name in `needs` what its judge imports: {late}"
     (bundle,) = shown
     result, text = bundle[MIME], bundle["text/plain"]
     assert set(result) == {"exercise", "verdict", "message"} and result["exercise"] == name
@@ -58,6 +99,14 @@ def verdict(shown: list[dict[str, Any]], name: str, answer: Any) -> tuple[str, s
     assert 0 < len(result["message"]) < 800 and "\n" not in text
     json.dumps(bundle)
     return result["verdict"], result["message"]
+
+
+@functools.cache
+def brought(needs: tuple[str, ...]) -> set[str]:
+    """The modules that there are in a fresh process once these are imported."""
+    code = f"import sys, {', '.join(needs) or 'sys'}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stdout.split())
 
 
 class Stand(dict):  # type: ignore[type-arg]
@@ -406,6 +455,91 @@ def test_solution_passes(name: str, shown: list[dict[str, Any]], libraries: None
     prove_solution(REAL[name], repository(), shown)
 
 
+def _numpy(value: Any) -> Any:
+    import numpy
+
+    return {bool: numpy.bool_, int: numpy.int64, float: numpy.float64}.get(type(value), lambda same: same)(value)
+
+
+def _torch(value: Any) -> Any:
+    import torch
+
+    return torch.tensor(value, dtype=torch.float64 if type(value) is float else None)
+
+
+def _as(value: Any, number: Callable[[Any], Any]) -> Any:
+    """The value with its numbers, also those in lists, tuples and dictionaries, as another library has them."""
+    if type(value) in (bool, int, float):
+        return number(value)
+    if type(value) in (list, tuple):
+        return type(value)(_as(part, number) for part in value)
+    return {key: _as(part, number) for key, part in value.items()} if type(value) is dict else value
+
+
+@pytest.mark.parametrize("number", [_numpy, _torch])
+@pytest.mark.parametrize("name", REAL)
+def test_numbers_of_another_library_are_right(name: str, number: Any, shown: Any, libraries: None) -> None:
+    answer = solutions(REAL[name].topic, repository())[name]()
+    if callable(answer):
+
+        @functools.wraps(answer)
+        def converted(*arguments: Any, **named: Any) -> Any:
+            return _as(answer(*arguments, **named), number)
+
+        assert verdict(shown, name, converted)[0] == "right", shown
+    elif name.endswith("lion"):
+        assert verdict(shown, name, _as(answer, number))[0] == "right", shown
+
+
+@functools.cache
+def alternatives(topic: str) -> dict[str, Any]:
+    """What `tests/alternatives/<topic>.py` defines: ALTERNATIVES, MUTANTS and REFUSED, each by exercise.
+
+    ALTERNATIVES: a function that makes a right answer in another style than the reference. MUTANTS: (old, new) pairs
+    of text, each of which makes the reference solution wrong. REFUSED: (label, function that makes a wrong answer,
+    piece of the message) of answers that once passed or were named wrongly.
+    """
+    file = Path(__file__).parent / "alternatives" / f"{topic}.py"
+    assert file.is_file(), f"write another right solution to each of the exercises of {topic} in {file.name}"
+    return runpy.run_path(str(file))
+
+
+SMALL = [name for name in REAL if not name.endswith("lion")]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_another_right_solution_passes(name: str, shown: list[dict[str, Any]], libraries: None) -> None:
+    answer = alternatives(REAL[name].topic)["ALTERNATIVES"][name]()
+    assert verdict(shown, name, answer)[0] == "right", shown
+
+
+@pytest.mark.parametrize("name", [name for name in REAL if name.endswith("lion")])
+def test_results_on_a_limit_pass(name: str, shown: list[dict[str, Any]], libraries: None) -> None:
+    """Of the lions with limits on what floats compute: those that ALTERNATIVES has."""
+    make = alternatives(REAL[name].topic)["ALTERNATIVES"].get(name)
+    if make:
+        assert verdict(shown, name, make())[0] == "right", shown
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_mutants_and_answers_that_once_passed_are_refused(
+    name: str, shown: list[dict[str, Any]], libraries: None, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(exercises, "SECONDS", 4)  # for mutants that never end
+    found = alternatives(REAL[name].topic)
+    topic = REAL[name].topic
+    file = notebook_of(topic, repository()).parents[1] / "solutions" / f"{topic}.py"
+    source = file.read_text(encoding="utf-8")
+    for old, new in found.get("MUTANTS", {}).get(name, ()):
+        assert source.count(old) == 1, f"{old!r} should stand once in the solutions of {topic}"
+        space: dict[str, Any] = {"__name__": "mutant"}
+        exec(compile(source.replace(old, new), "mutant", "exec"), space)
+        assert verdict(shown, name, space["ANSWERS"][name]())[0] == "wrong", f"{old!r} as {new!r} passes"
+    for label, make, piece in found.get("REFUSED", {}).get(name, ()):
+        said, message = verdict(shown, name, make())
+        assert said == "wrong" and piece in message, f"{label}: {message}"
+
+
 @pytest.mark.parametrize(("name", "label"), PLANTED)
 def test_planted_mistake_is_named(name: str, label: str, shown: list[dict[str, Any]], libraries: None) -> None:
     prove_wrong(REAL[name], label, shown)
@@ -461,6 +595,38 @@ def test_an_unknown_exercise_names_the_known(fake: SimpleNamespace) -> None:
 def test_an_id_that_does_not_fit_is_refused(name: str, level: str) -> None:
     with pytest.raises(ValueError, match="topic/turtle"):
         Exercise(name, level, "title", "goal", 5, lambda answer: None, (), ())
+
+
+def test_what_a_judge_needs_is_imported_before_its_clock_starts(fake: SimpleNamespace) -> None:
+    """In a fresh process and outside a notebook, where nothing is imported yet."""
+    (fake.root / "package" / "slow.py").write_text(
+        "import time\n"
+        "from smol_course.exercises import Exercise\n"
+        "def judge(answer):\n"
+        "    import smol_slow_library\n"
+        "EXERCISES = (Exercise('slow/turtle', '🐢', 'g', 5, judge, ('h',), (), needs=('smol_slow_library',)),\n"
+        "             Exercise('slow/dog', '🐕', 'g', 5, judge, ('h',), (), needs=('smol_no_library',)))\n",
+        encoding="utf-8",
+    )
+    (fake.root / "smol_slow_library.py").write_text("import time; time.sleep(1); loaded = True\n")
+    code = textwrap.dedent("""
+        import os, sys
+        root = sys.argv[1]
+        os.environ["SMOL_DATA"] = root + "/data"
+        sys.path.insert(0, root)
+        from smol_course import exercises
+        exercises.__path__[:] = [root + "/package"]
+        exercises.SECONDS = 0.5
+        exercises.check("slow/turtle", 1)
+        try:
+            exercises.check("slow/dog", 1)
+        except exercises.CourseError as error:
+            print(error)
+    """)
+    command = [sys.executable, "-c", code, str(fake.root)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True)
+    first, second = done.stdout.splitlines()
+    assert first.startswith("✅ Right") and second.startswith("To check slow/dog, smol_no_library must be installed")
 
 
 @pytest.mark.parametrize(
@@ -524,27 +690,72 @@ def test_in_a_notebook_the_result_is_data_beside_the_text(
     ("value", "kind", "said"),
     [
         ("a", int, "it should be a whole number, but it is a text."),
-        (True, int, "it should be a whole number, but it is of type bool."),
+        (True, int, "it should be a whole number, but it is True."),
+        (1.5, int, "it should be a whole number, but it is 1.5, a number with a decimal point."),
         (MagicMock(spec=str), str, "but it is of type MagicMock."),
-        (object(), (int, float), "it should be a whole number or a number"),
+        (object(), (int, float), "it should be a number, but it is of type object"),
     ],
-    ids=["text", "bool", "mock", "object"],
+    ids=["text", "bool", "fraction", "mock", "object"],
 )
 def test_expect_names_both_kinds(value: Any, kind: Any, said: str) -> None:
     with pytest.raises(Mistake, match=re.escape(said)):
         expect(value, kind, "it")
 
 
-def test_numbers_of_numpy_are_numbers() -> None:
+def test_numbers_of_every_library_are_numbers() -> None:
     import numpy
+    import torch
 
-    for value in (numpy.int64(3), numpy.float32(3), numpy.bool_(True)):
+    for value in (
+        numpy.int64(3),
+        numpy.float32(3),
+        numpy.bool_(True),
+        numpy.array(3),
+        numpy.array(3.0),
+        torch.tensor(3),
+        torch.tensor(3.0, requires_grad=True),
+        torch.tensor(3.0, dtype=torch.bfloat16),
+        torch.tensor(True),
+    ):
         kind = type(value.item())
-        assert type(expect(value, kind, "it")) is kind and expect(value, kind, "it") == value
-    with pytest.raises(Mistake, match="a whole number"):
-        expect(numpy.float64(3.5), int, "it")
-    with pytest.raises(Mistake, match="a whole number"):
-        expect(numpy.bool_(True), int, "it")
+        assert type(expect(value, kind, "it")) is kind and expect(value, kind, "it") == value.item()
+    for many in ([numpy.float32(0.1)], numpy.array([0.1], "float32"), [torch.tensor(0.1)], torch.tensor([0.1])):
+        (value,) = expect(many, list, "it")
+        assert type(value) is float and value == 0.1
+    nested = {"shares": [numpy.int64(1), (torch.tensor(2), "a")]}
+    assert expect(nested, dict, "it") == {"shares": [1, (2, "a")]}
+    assert type(expect(nested, dict, "it")["shares"][1][0]) is int
+    same = [1, 2.0, "a"]
+    assert expect(same, list, "it") is same
+    assert expect(3, float, "it") == 3 and number(numpy.float32(0.1), "it") == 0.1
+    for wrong in (numpy.float64(3.5), numpy.bool_(True), torch.tensor(True), numpy.array(True), torch.ones(2), True):
+        with pytest.raises(Mistake, match="a whole number"):
+            expect(wrong, int, "it")
+    for wrong in (numpy.bool_(True), torch.tensor(False), math.nan, numpy.array(math.inf), torch.tensor([1.0])):
+        with pytest.raises(Mistake, match="number"):
+            number(wrong, "it")
+
+
+def test_results_hold_numbers_of_every_library() -> None:
+    import numpy
+    import torch
+
+    parts = {"shares": list, "n": int, "verified": float}
+    for shares_ in ([0.1, 0.2], numpy.array([0.1, 0.2]), torch.tensor([0.1, 0.2]), [numpy.float32(0.1), 0.2]):
+        for n, verified in ((2, 1), (numpy.int64(2), numpy.float32(1)), (torch.tensor(2), torch.tensor(1.0))):
+            found = complete({"shares": shares_, "n": n, "verified": verified, "more": None}, parts)
+            assert found == {"shares": [0.1, 0.2], "n": 2, "verified": 1, "more": None}
+    for empty in ({"shares": numpy.array([])}, {"n": numpy.int64(0)}, {"verified": torch.tensor(0.0)}):
+        with pytest.raises(NotYet, match=f"still empty: {next(iter(empty))}."):
+            complete({"shares": [0.1], "n": 2, "verified": 1.0} | empty, parts)
+    assert complete({"better": False}, {"better": bool}) == {"better": False}
+
+
+def test_limits_hold_exactly() -> None:
+    assert 0.1 + 0.2 > 0.3 and at_most(0.1 + 0.2, 0.3) and at_least(0.3, 0.1 + 0.2) and at_least(0.8 - 0.7, 0.1)
+    assert not at_most(0.3 + 1e-6, 0.3) and not at_least(0.3 - 1e-6, 0.3)
+    assert at_most(3e9, 3e9) and not at_most(3e9 + 10, 3e9)
+    assert not at_most(math.nan, 1) and not at_least(math.nan, 1)
 
 
 def test_expect_and_call_pass_on_what_is_there() -> None:
@@ -567,14 +778,91 @@ def test_call_names_what_went_wrong() -> None:
     with pytest.raises(NotYet, match="_todo is not implemented yet"):
         call(_todo)
     for function, said in (
-        (_raises, "_raises raised RuntimeError: from the learner's code."),
-        (_leaves, "_leaves raised SystemExit: bye."),
+        (_raises, r"_raises raised RuntimeError: from the learner's code in line \d+: `raise Run.*`, for 1\."),
+        (_leaves, r"_leaves raised SystemExit: bye in line \d+: `sys.exit\(\"bye\"\)`, for 1\."),
         (_recurses, "_recurses calls itself without an end"),
         (lambda: 1, "raised TypeError: .* takes 0 positional arguments but 1 was given"),
         ([], "Give the function itself, not a list"),
     ):
         with pytest.raises(Mistake, match=said):
             call(function, 1)
+
+
+def _first_day(message: str, days: list[str]) -> str:
+    found = [day for day in days if day in message]
+    days.clear()
+    return found[0]
+
+
+CELL = """import json
+
+def first(message):
+    return {"at": helper(message)}
+
+def helper(text):
+    return text.split()[3]
+
+def loads(text, strict=True):
+    return json.loads(text)
+"""
+
+
+def test_an_exception_is_said_with_its_line_and_its_input() -> None:
+    import torch
+
+    def said(function: Any, *arguments: Any, **named: Any) -> str:
+        with pytest.raises(Mistake) as caught:
+            call(function, *arguments, **named)
+        return str(caught.value)
+
+    line = _first_day.__code__.co_firstlineno + 3
+    assert said(_first_day, "gym friday", ["monday"]) == (
+        f"_first_day raised IndexError: list index out of range in line {line}: `found[0]`, "
+        "for message = 'gym friday', days = ['monday']."
+    )
+    assert "for message = 'gym', days = []." in said(_first_day, "gym", days=[])
+    long = said(_first_day, "x" * 1000, [str(n) for n in range(1000)])
+    assert len(long) < 400 and "xxx...xxx" in long and "..." in long.split("days = ")[1]
+    # A cell of a notebook: the deepest line of the learner's, not of the library that he calls.
+    shell = InteractiveShell.instance()
+    shell.run_cell(CELL, store_history=False)
+    assert "in line 7: `text.split()[3]`, for message = 'a b'" in said(shell.user_ns["first"], "a b")
+    assert "in line 10: `json.loads(text)`, for text = '{'" in said(shell.user_ns["loads"], "{")
+    space: dict[str, Any] = {}
+    exec(compile("def weigh(x):\n return x[9]", "nowhere", "exec"), space)  # no source to be had
+    assert said(space["weigh"], torch.ones(2, 3)).endswith("in line 2, for x = a Tensor of shape (2, 3).")
+    assert said(space["weigh"], max).endswith("in line 2, for x = max.")
+    assert said(lambda: 1, 2).endswith("given, for 2.")  # it never came to a line
+
+
+def test_a_hostile_exception_or_argument_does_not_stop_the_sentence() -> None:
+    class Odd(Exception):
+        __str__ = __repr__ = _raises
+
+        def __getattribute__(self, name: str) -> Any:
+            raise RuntimeError("no attributes")
+
+    def odd(x: Any) -> None:
+        raise Odd
+
+    for argument in (Hostile(), [Hostile()], _itself(), _deep(), MagicMock(), "\ud800", type("T", (Hostile,), {})):
+        with pytest.raises(Mistake, match="odd raised Odd"):
+            call(odd, argument)
+    for function in (MagicMock(side_effect=ValueError("no")), functools.partial(odd, 1), str.join):
+        with suppress(RuntimeError), pytest.raises((Mistake, NotYet)):
+            call(function, 1)
+
+
+def test_what_should_raise_may_raise_a_subclass() -> None:
+    def refuses(text: str) -> None:
+        raise json.JSONDecodeError("no", text, 0)
+
+    assert isinstance(raised(refuses, "x"), ValueError)
+    assert raised(lambda text: None, "x") is None and raised(str.upper, "x") is None
+    with pytest.raises(NotYet, match="not implemented"):
+        raised(lambda text: _todo(), "x")
+    with pytest.raises(NotYet, match="missing"):
+        raised(None, "x")
 
 
 # --- Hints and progress -------------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 """Numbers that the lessons work out in prose come out as they say, and output that they quote was printed."""
 
+import io
 import json
 import math
 import re
 import statistics
+import tokenize
 from pathlib import Path
 
 import chitchat_dataset
@@ -215,3 +217,219 @@ def test_what_made_messages_did_to_a_model() -> None:
     other = runs["from_the_organiser"]
     assert other["before_event_accuracy"] > max(runs[f"seed_{seed}"][arm] for seed in range(3) for arm in arms)
     assert other[arms[0]] <= other["before_event_accuracy"] < other[arms[2]]
+
+
+# --- Verdicts: a lesson says what was measured, and the test fails when the number turns ------------------------
+
+
+def recorded(topic: str) -> dict[str, dict]:
+    """The numbers that the topic's notebook recorded when it was last built, by name."""
+    (path,) = ROOT.glob(f"[1-8]_*/notebooks/{topic}.ipynb")
+    results = json.loads(path.read_text(encoding="utf-8"))["metadata"]["smol"]["results"]
+    return {result["name"]: result for result in results}
+
+
+def studied(topic: str, run: str) -> dict[str, dict]:
+    """The numbers of one run of the topic's study, by name."""
+    (path,) = ROOT.glob(f"[1-8]_*/studies/{topic}.json")
+    results = json.loads(path.read_text(encoding="utf-8"))["runs"][run]["results"]
+    return {result["name"]: result for result in results}
+
+
+def overlap(first: dict, second: dict) -> bool:
+    """Whether two 95 % intervals overlap."""
+    return first["low"] <= second["high"] and second["low"] <= first["high"]
+
+
+def test_verdicts_of_dpo() -> None:
+    says("dpo", "in two of the three seeds below they rose", "so DPO had nothing to add", "fewer answers were liked")
+    seeds = [studied("dpo", f"seed_{seed}") for seed in range(3)]
+    assert sum(seed["after_facts_false"]["value"] > seed["before_facts_false"]["value"] for seed in seeds) == 2
+    assert recorded("dpo")["start_likelihood_plain_over_false"]["value"] == 1
+    alike = studied("dpo", "like_length")["after_liked"]
+    same_size = [studied("dpo", run)["after_liked"] for run in ("truth_only", "beta_low", "beta_high")]
+    assert all(row["n"] == alike["n"] and row["value"] > alike["value"] for row in same_size)
+
+
+def test_verdicts_of_orpo() -> None:
+    says("orpo", "SFT alone made rambling answers likelier", "After that it is the smaller of the two")
+    says("orpo", "Here it did better than ORPO with each of its three seeds", "or less in every row of the table")
+    sft, runs = studied("orpo", "sft"), [studied("orpo", f"seed_{seed}") for seed in range(3)]
+    for style in ("rambling", "flattering"):
+        assert sft[f"after_log_{style}"]["value"] > sft[f"before_log_{style}"]["value"]
+    now = recorded("orpo")
+    assert now["odds_pull"]["value"] * now["odds_weight"]["value"] < 1
+    assert all(sft["after_faultless"]["value"] > run["after_faultless"]["value"] for run in runs)
+    assert overlap(sft["after_faultless"], runs[0]["after_faultless"])
+    highest = max(run["after_event_accuracy"]["value"] for run in [*runs, sft, studied("orpo", "sft_dpo")])
+    assert highest == runs[0]["after_event_accuracy"]["value"] < now["before_event_accuracy"]["low"]
+
+
+def test_verdicts_of_human_feedback() -> None:
+    says("human_feedback", "The interval lies above 0", "the gain was larger still", "clearly below the second row")
+    now = recorded("human_feedback")
+    assert 0 < now["kto_gain"]["low"]
+    assert now["kto_gain"]["value"] < studied("human_feedback", "seed_1")["kto_gain"]["value"]
+    assert not overlap(now["reward_right_facts_other_event"], now["reward_right_facts"])
+    says("human_feedback", "so a small n helped", "the reward model was, the longest was not")
+    single = now["best_of_1_shortest"]
+    assert now["best_of_2_shortest"]["value"] > single["value"] and not overlap(now["best_of_4_reward_model"], single)
+    assert now["best_of_8_longest"]["high"] < single["low"]
+
+
+def test_verdicts_of_grpo() -> None:
+    says("grpo", "the field F1 of greedy answers fell a little with every seed", "undid part of what the start had")
+    for run in (recorded("grpo"), studied("grpo", "seed_1"), studied("grpo", "seed_2")):
+        assert 0 < run["before_field_f1"]["value"] - run["after_field_f1"]["value"] < 0.1
+        assert overlap(run["before_event_accuracy"], run["after_event_accuracy"])
+        assert run["after_sampled_reward"]["value"] > run["before_sampled_reward"]["value"]
+    dice = studied("grpo", "random_reward")
+    assert dice["after_field_f1"]["value"] < dice["before_field_f1"]["value"]
+    left_out = [studied("grpo", run)["after_left_out"]["value"] for run in ("longer_bad", "longer")]
+    assert left_out[0] > 2 > 0.2 > left_out[1]
+
+
+def test_verdicts_of_prompt_tuning() -> None:
+    says("prompt_tuning", "One virtual token is clearly worse than sixteen", "those intervals overlap")
+    starts, sixteen = studied("prompt_tuning", "starts"), studied("prompt_tuning", "methods")["after_facts"]
+    assert starts["after_facts"]["high"] < sixteen["low"]
+    assert overlap(starts["tokens_64_facts"], sixteen) and overlap(starts["random_facts"], sixteen)
+    says("prompt_tuning", "The two last numbers agree, and they must")
+    now = recorded("prompt_tuning")
+    assert now["same_token"]["value"] == 1 and now["nearest_words_facts"]["value"] == now["untrained_facts"]["value"]
+
+
+def test_verdicts_of_evaluation() -> None:
+    says("automatic_benchmarks", "the sum is wrong about the planes and right about the wood")
+    hand = {name: row["value"] for name, row in recorded("automatic_benchmarks").items() if name.startswith("hand")}
+    assert hand["hand_airport"] < hand["hand_island"] and hand["hand_saw"] > hand["hand_rope"]
+    assert hand["hand_airport_per_character"] > hand["hand_island_per_character"]
+    assert hand["hand_saw_per_character"] < hand["hand_rope_per_character"]
+    says("custom_evaluation", "do not show which of the two models is better", "So this gap is more than chance")
+    now = recorded("custom_evaluation")
+    assert now["p"]["value"] > 0.05 and now["slice_gap"]["value"] > now["slice_gap_by_chance"]["value"]
+    says("custom_evaluation", "Neither beats counting words")
+    judges = studied("custom_evaluation", "judges")
+    assert judges["style_length"]["value"] > max(judges[f"style_{judge}"]["value"] for judge in ("similarity", "model"))
+    says("performance_analysis", "Here the last three rows differ by far less than that")
+    ways = [studied("performance_analysis", run)["event_accuracy"] for run in ("apart", "merged", "bf16")]
+    apart = max(way["value"] for way in ways) - min(way["value"] for way in ways)
+    assert apart < 0.25 * min(way["high"] - way["low"] for way in ways)
+
+
+def test_verdicts_of_vision() -> None:
+    says("vlm_finetuning", "They did not: without the right picture", "cost most of the other questions")
+    for run in (recorded("vlm_finetuning"), studied("vlm_finetuning", "seed_1"), studied("vlm_finetuning", "seed_2")):
+        assert max(run["after_blank"]["value"], run["after_shuffled"]["value"]) <= run["most_frequent"]["value"]
+    places = {place: studied("vlm_finetuning", f"in_{place}") for place in ("language", "connector", "vision")}
+    kept = {place: run["after_other_kinds"]["value"] for place, run in places.items()}
+    assert min(kept, key=kept.get) == "vision" and max(kept, key=kept.get) == "connector"
+    assert all(overlap(run["after_right"], places["language"]["after_right"]) for run in places.values())
+    says("vlm_usage", "Here the second picture cost nothing")
+    now = recorded("vlm_usage")
+    assert now["two_pictures_right"]["value"] >= now["one_picture_right"]["value"]
+
+
+def test_verdicts_of_data_and_inference() -> None:
+    says("preference_datasets", "Here those faults became fewer in every row")
+    for run in ("seed_1", "seed_2", "corruption", "all"):
+        numbers = studied("preference_datasets", run)
+        assert numbers["after_facts"]["value"] < numbers["before_facts"]["value"]
+    says("optimisation", "they lost more than twice as many messages as they won", "here it makes things slower")
+    engines = studied("optimisation", "engines")
+    for engine in ("llamacpp_Q4_0", "openvino_Q4_0"):
+        assert engines[f"{engine}_lost"]["value"] > 2 * engines[f"{engine}_won"]["value"]
+    assert studied("optimisation", "early_exit")["guess_times"]["value"] < 1
+
+
+def test_verdicts_of_agents() -> None:
+    says("organiser_agent", "with calls as JSON both aims were missed, and with code both were reached")
+    numbers = {kind: studied("code_agents", kind) for kind in ("whole", "single")}
+    for kind, aim in (("whole", 0.6), ("single", 0.8)):
+        by_json, by_code = numbers[kind]["json_done"], numbers[kind]["code_done"]
+        assert by_json["value"] < aim <= by_code["value"]
+        assert all(done["low"] <= aim <= done["high"] for done in (by_json, by_code))
+    says("custom_functions", "and so no task more was done")
+    whole = studied("custom_functions", "whole")
+    assert whole["masked_before_done"]["value"] == whole["before_done"]["value"]
+    says("retrieval_agents", "and here it does no worse")
+    answers = studied("retrieval_agents", "seed_0")
+    assert answers["sentence_evidence"]["value"] >= answers["model_evidence"]["value"]
+
+
+# --- Words: the field's own where a private one stood -----------------------------------------------------------
+
+PRIVATE = {
+    r"foret(?:ell|old)\w*": "predict",
+    r"chance numbers?": "random numbers",
+    r"(?:assigned|chosen|dealt(?: out)?|drawn|labels|picked|ranking|suspected|taken) by chance": "at random",
+    r"(?<!what )doubles(?! (?:is|the|their|its|as|with)\b)": "duplicates",
+    r"dear(?:er|est)|(?:are|be|how|is|slow,|too|very) dear": "costly",
+    r"put(?:s|ting)? (?:\S+ ){0,3}behind": "append",
+    r"spoil\w*": "corrupt",
+    r"loners?|loneliest": "outliers",
+    r"made (?:jottings?|messages?|notes|records?)": "synthetic",
+    r"cr(?:y|ies) for nothing": "raise a false alarm",
+    r"(?:brackets|intervals?|it|that) (?:(?:does|do|may|well|not) )*holds? (?:zero|0|a|\d+)": "contain",
+}
+# The rows of measured tables are not looked at, nor the exercises' checks: they are edited elsewhere.
+_PAGES = ("*.md", "docs/*.md", "benchmarks/*.md", "[1-8]_*/*.md", "smol_course/data/*.md")
+_CODE = ("smol_course/**/*.py", "recipes/*.py", "benchmarks/*.py", "tests/*.py", "[1-8]_*/*/*.py")
+PAGES = [path for place in _PAGES for path in sorted(ROOT.glob(place))]
+CODE = [path for place in _CODE for path in sorted(ROOT.glob(place)) if "exercises" not in path.parts]
+CODE.remove(Path(__file__))
+
+
+def private_words(text: str) -> list[str]:
+    """The private words of a text, each with the field's own."""
+    text = " ".join(text.split())
+    return [
+        f"{hit[0]!r}: say {word!r}"
+        for pattern, word in PRIVATE.items()
+        for hit in re.finditer(rf"\b(?:{pattern})\b", text, re.IGNORECASE)
+    ]
+
+
+def page_prose(text: str) -> str:
+    """A page without quoted output and without the rows of measured tables."""
+    text = re.sub(r"^```text.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return "\n".join(line for line in text.splitlines() if not (line.startswith("|") and "smol:" in line))
+
+
+def code_prose(text: str) -> str:
+    """The comments and docstrings of a file; of a notebook's source that includes its Markdown cells."""
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    prose = [
+        token.string.lstrip("#")
+        for token in tokens
+        if token.type == tokenize.COMMENT or token.type == tokenize.STRING and token.string.startswith('"""')
+    ]
+    return "\n".join(prose)
+
+
+@pytest.mark.parametrize("path", [*PAGES, *CODE], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_texts_use_the_words_of_the_field(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert private_words(code_prose(text) if path.suffix == ".py" else page_prose(text)) == []
+
+
+@pytest.mark.parametrize(
+    ("planted", "word"),
+    [
+        ("The position before a token foretells it.", "predict"),
+        ("*A* begins with chance\nnumbers.", "random numbers"),
+        ("Two events, drawn by chance.", "at random"),
+        ("Exact doubles are found by comparing.", "duplicates"),
+        ("Sampling is dear, so use it twice.", "costly"),
+        ("The token is put behind the others.", "append"),
+        ("A program spoils a good answer.", "corrupt"),
+        ("Read the groups and the loners.", "outliers"),
+        ("The made messages help.", "synthetic"),
+        ("If that interval holds 0, it may be luck.", "contain"),
+    ],
+)
+def test_a_planted_private_word_is_found(planted: str, word: str) -> None:
+    (complaint,) = private_words(page_prose(planted))
+    assert complaint.endswith(f"say {word!r}")
+    assert private_words(code_prose("# " + planted.replace("\n", "\n# ") + "\n"))
+    assert private_words("Dear Zain, what doubles is the computing; put it there. By chance alone, 25 %.") == []

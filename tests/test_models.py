@@ -128,7 +128,7 @@ def _manifest(text: str) -> Callable[[Path], object]:
     ("harm", "said"),
     [
         (_truncate, "7 bytes instead of 700"),
-        (_flip, "does not hold what was written"),
+        (_flip, "does not contain what was written"),
         (_remove, "config.json is missing"),
         (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
         (_manifest('{"made_fr'), "cannot be read"),
@@ -317,6 +317,7 @@ def test_the_tokenizer_and_settings_are_the_hub_models(real: tuple[Any, Any, Pat
     assert not hasattr(model.config, "quantization_config")
 
 
+@pytest.mark.slow
 @BUNDLED
 def test_a_batch_answers_as_one_at_a_time(real: tuple[Any, Any, Path], capsys: Any) -> None:
     model, tokenizer, _ = real

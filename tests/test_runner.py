@@ -683,9 +683,7 @@ def test_progress_and_doctor(course, smol, monkeypatch):
     ]
     fake = SimpleNamespace(all_exercises=lambda: exercises, solved=lambda: {"topic/dog", "gone/lion"})
     monkeypatch.setitem(sys.modules, "smol_course.exercises", fake)
-    monkeypatch.setitem(
-        sys.modules, "smol_course.hardware", SimpleNamespace(describe=lambda: [("cores", 2, "get [more]")])
-    )
+    monkeypatch.setattr("smol_course.runner.doctor.describe", lambda: [("cores", 2, "get [more]")])
     monkeypatch.setitem(
         sys.modules, "smol_course.models", SimpleNamespace(cache_state=lambda: ("missing", "run a notebook"))
     )

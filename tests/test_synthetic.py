@@ -1,4 +1,4 @@
-"""Proofs about made messages: reading shorthand, checks, templates, doubles, leaks with planted ones, resuming."""
+"""Proofs about synthetic messages: shorthand, checks, templates, duplicates, leaks with planted ones, resuming."""
 
 import json
 import random
@@ -136,7 +136,7 @@ def test_a_right_event_has_no_fault() -> None:
         ({"title": "board meeting"}, "title not said"),
     ],
 )
-def test_a_spoilt_event_is_caught(changed: dict[str, Any], fault: str) -> None:
+def test_a_corrupted_event_is_caught(changed: dict[str, Any], fault: str) -> None:
     assert fault in event_faults(NOTE, event(**changed))
 
 
@@ -246,7 +246,7 @@ def test_prompts_and_answers() -> None:
         assert read_self(text) is None
 
 
-# --- Doubles and variety ------------------------------------------------------------------------------------
+# --- Duplicates and variety ---------------------------------------------------------------------------------
 
 
 def test_doubles_go_and_others_stay() -> None:
@@ -274,11 +274,13 @@ def test_the_fifty_leak_nothing() -> None:
 
 def test_a_planted_test_message_is_caught() -> None:
     """The negative control: as it is, in other case and marks, and with its slots exchanged."""
-    for row in TESTS[:40]:
-        assert leaks([*SEEDS, row | {"id": "planted"}], TESTS) == {"planted": "copy"}
-        shouted = row["message"].upper().replace(" ", "  ") + " !!"
-        assert leaks([planted(shouted)], TESTS) == {"planted": "copy"}
-        assert "planted" in leaks([planted(f"NB {row['message']} ok")], TESTS)
+    rows = [row | {"id": f"planted {number}"} for number, row in enumerate(TESTS[:40])]
+    copies = {row["id"]: "copy" for row in rows}
+    assert leaks([*SEEDS, *rows], TESTS) == copies
+    shouted = [planted(row["message"].upper().replace(" ", "  ") + " !!", id=row["id"]) for row in rows]
+    assert leaks(shouted, TESTS) == copies
+    longer = [planted(f"NB {row['message']} ok", id=row["id"]) for row in rows]
+    assert leaks(longer, TESTS).keys() == copies.keys()
 
 
 def test_a_planted_skeleton_is_caught() -> None:

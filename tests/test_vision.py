@@ -240,6 +240,7 @@ def _learned(base: str, processor: Any, shuffle: bool = False, hide: bool = Fals
     return vlm.right_answers(model.eval(), _solid(processor, tested, tested))
 
 
+@pytest.mark.slow
 def test_a_model_learns_to_see_and_not_from_other_pictures_or_hidden_answers(base: str, processor: Any) -> None:
     assert _learned(base, processor) > 0.9
     assert _learned(base, processor, shuffle=True) <= 0.5

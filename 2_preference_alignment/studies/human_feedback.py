@@ -9,6 +9,6 @@ RUNS = {
     "seed_1": {"parameters": {"seed": 1, "event_messages": 32}},
     # A reward model whose every pair could be decided by length.
     "style_pairs": {"parameters": {"reward_pairs": "style", "kto_steps": 1, "margin": -1.0}},
-    # The control: half of the labels of each kind turned round. Nothing can be learned, the claim must fail.
+    # The control: half of the labels of each kind are flipped. Nothing can be learned, the claim must fail.
     "shuffled": {"parameters": {"shuffle": True}, "fails": "the reward model reads no facts"},
 }

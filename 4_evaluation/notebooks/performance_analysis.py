@@ -463,7 +463,7 @@ check("performance_analysis/turtle", perplexity)
 # right) or False; not every message needs to be in both, and their order may differ. **Output:** one of three texts. Only messages
 # that are in both count. `"cannot tell"` if there are fewer than 30 of them; `"fail"` if more of them were lost (right before, wrong
 # after) than gained, and the two-sided p of McNemar's exact test is below 0.05; else `"pass"`. `mcnemar(gained, lost)` gives that p.
-# **Judged by:** seven cases. Hints: `hint("performance_analysis/dog")`.
+# **Judged by:** cases on both sides of each limit. Hints: `hint("performance_analysis/dog")`.
 
 # %% tags=["exercise"]
 def gate_of_mine(before, after):

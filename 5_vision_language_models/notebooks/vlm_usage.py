@@ -454,7 +454,7 @@ for run, found in numbers.items():
 #
 # **Goal:** say how much seeing brings. **Input:** three lists of texts, as long as each other: the model's answers with the
 # pictures, its answers with grey sheets, and the right answers. **Output:** by how many percentage points more answers are right
-# with the pictures; below zero if fewer are. **Judged by:** four lists. Stuck? `hint("vlm_usage/turtle")`.
+# with the pictures; below zero if fewer are. **Judged by:** seven sets of lists. Stuck? `hint("vlm_usage/turtle")`.
 
 # %% tags=["exercise"]
 def points_above_blind(with_picture, with_blank, right):

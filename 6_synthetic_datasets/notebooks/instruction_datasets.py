@@ -623,12 +623,13 @@ check("instruction_datasets/dog", follows)
 # %% [markdown]
 # ### 🦁 Better data, not more steps (two hours or more)
 #
-# **Goal:** beat this notebook's filtered arm with the same fifty and the same steps: other templates, another verifier, another mixture, a
-# larger writer. **Input:** your own records, put in the place of `clean["filtered"]` in a copy of this notebook, and three seeds of each with
-# `steps=120` and `test_messages=0`. Choose on `jottings("dev")`, 48 others, and not on the test ones. **Output:** a results dictionary as below.
-# `verified` is the share of a hundred of your records, drawn by chance, whose event you found right when you read them. **Judged by:** three seeds,
-# at least 50 test messages; no more rows trained on than the notebook's; no test message in training or among what you made from; a verified
-# share of at least 0.8; every run of yours above the mean of the notebook's, and your mean at least 0.05 above it. Hints: `hint("instruction_datasets/lion")`.
+# **Goal:** beat this notebook's filtered arm with the same fifty and the same steps: other templates, another verifier, another
+# mixture, a larger writer. **Input:** your own records, put in the place of `clean["filtered"]` in a copy of this notebook, and
+# three seeds of each with `steps=120` and `test_messages=0`. Choose on `jottings("dev")`, 48 others, and not on the test ones.
+# **Output:** a results dictionary as below. `verified` is the share of a hundred of your records, drawn at random, whose event you
+# found right when you read them. **Judged by:** three seeds, at least 50 test messages; no more rows trained on than the
+# notebook's; no test message in training or among what you made from; a verified share of at least 0.8; every run of yours above
+# the mean of the notebook's, and your mean at least 0.05 above it. Hints: `hint("instruction_datasets/lion")`.
 
 # %% tags=["exercise"]
 results = {

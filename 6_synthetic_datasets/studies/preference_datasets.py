@@ -13,6 +13,6 @@ RUNS = {
     # Other pairs, as many at most. Asked for no claim.
     "corruption": {"parameters": _BRIEF | {"source": "corruption", "margin": -1.0}},
     "all": {"parameters": _BRIEF | {"source": "all", "margin": -1.0}},
-    # The control: every second pair is turned round.
+    # The control: every second pair is flipped.
     "shuffled": {"parameters": _BRIEF | {"shuffle_preferences": True}, "fails": "the pairs did not help"},
 }

@@ -638,7 +638,7 @@ check("optimisation/turtle", cache_bytes)
 # the model itself would write, greedily, behind the text, behind the text and the first guess, behind the first two, and so
 # on; it is one longer than `guesses`. **Output:** the list of tokens that are now written: the guesses up to the first wrong
 # one, and then one token of the model's own. **Example:** `[5, 7, 9]` and `[5, 7, 8, 1]` give `[5, 7, 8]`; `[5]` and `[5, 2]`
-# give `[5, 2]`. **Judged by:** eight pairs of lists, which must stay as they were. Hints: `hint("optimisation/dog")`.
+# give `[5, 2]`. **Judged by:** nine pairs of lists, which must stay as they were. Hints: `hint("optimisation/dog")`.
 
 # %% tags=["exercise"]
 def accepted(guesses, wanted):

@@ -484,7 +484,7 @@ print("engine_dies:", study["engine_dies"]["failed"][:200])
 #
 # **Goal:** the number that a promise is made of. **Input:** `seconds`, a list of at least one number, and `share`, above 0 and
 # at most 1. **Output:** one of the numbers: the smallest for which at least this share of the list is not larger than it (the
-# *nearest rank*). **Example:** `[3, 1, 2, 4]` and 0.5 give 2. **Judged by:** five lists, which must stay as they were.
+# *nearest rank*). **Example:** `[3, 1, 2, 4]` and 0.5 give 2. **Judged by:** ten lists, which must stay as they were.
 # Hints: `hint("serving/turtle")`.
 
 # %% tags=["exercise"]
@@ -502,7 +502,7 @@ check("serving/turtle", percentile)
 # `slots`. In one step the server writes one token for every request in a slot. All requests are there from the start.
 # *Static*: it takes as many as there are slots, and takes the next ones only when all of these are done. *Continuous*: when
 # one is done, the next takes its slot, from the next step on. **Output:** a pair: steps with static and with continuous
-# batching. **Example:** `[4, 1, 1]` and 2 slots give `(5, 4)`. **Judged by:** seven lists, which must stay as they were; one
+# batching. **Example:** `[4, 1, 1]` and 2 slots give `(5, 4)`. **Judged by:** nine lists, which must stay as they were; one
 # is empty and takes no step. Hints: `hint("serving/dog")`.
 
 # %% tags=["exercise"]

@@ -390,8 +390,8 @@ for run in ("no_schema", "any_layout"):
 #
 # **Goal:** a schema for a reminder. **Input:** nothing. **Output:** `reminder_schema`, a JSON schema as a Python dictionary. It
 # describes an object with exactly three fields, all of them there: `text` of 1 to 80 characters, `day` one of the seven
-# lower-case English weekdays or null, and `urgent` true or false. **Example:** `{"text": "water the plants", "day": None, "urgent": False}` must pass. **Judged by:** five reminders
-# that must pass and twelve things that must not. Hints: `hint("structured_output/turtle")`.
+# lower-case English weekdays or null, and `urgent` true or false. **Example:** `{"text": "water the plants", "day": None, "urgent": False}` must pass. **Judged by:** reminders
+# that must pass and things that must not. Hints: `hint("structured_output/turtle")`.
 
 # %% tags=["exercise"]
 reminder_schema = ...
@@ -406,7 +406,7 @@ check("structured_output/turtle", reminder_schema)
 # the end marker; `choices`, the texts of which one shall be written; `so_far`, what is written already. **Output:** a list of
 # the numbers of the tokens that may come next, each once, in any order. A token whose text is empty may never come, except the end
 # marker: that one if, and only if, `so_far` is one of the choices. **Example:** with pieces `["mon", "day", "fri", ""]`, end 3,
-# choices `["monday", "mon"]` and `"mon"` so far, it is `[1, 3]`. **Judged by:** eight texts so far; the lists must stay as they
+# choices `["monday", "mon"]` and `"mon"` so far, it is `[1, 3]`. **Judged by:** three vocabularies, some texts so far for each; the lists must stay as they
 # were. Hints: `hint("structured_output/dog")`.
 
 # %% tags=["exercise"]

@@ -293,7 +293,7 @@ pd.DataFrame({run: {name: found[name]["value"] for name in names if name in foun
 #
 # **Goal:** the heart of a test by final state. **Input:** `found` and `wanted`, two lists of events as dictionaries with
 # `title`, `day`, `start`. **Output:** `True` if they hold the same events, in any order and each as often; titles are compared
-# without upper and lower case. Other keys, such as `id`, do not count. **Judged by:** seven pairs; the lists must stay as they
+# without upper and lower case. Other keys, such as `id`, do not count. **Judged by:** pairs of weeks; the lists must stay as they
 # were. Stuck? `hint("organiser_agent/turtle")`.
 
 # %% tags=["exercise"]
@@ -311,7 +311,7 @@ check("organiser_agent/turtle", same)
 # the largest number of steps. **Output:** a short text that says why it must end, or `None` if it may go on. It ends with `"too
 # many steps"` if there are `most` or more; `"the same again"` if the last three steps are the same pair; `"to and fro"` if the
 # last four go A, B, A, B with two different pairs. A call that is repeated and sees *something else* each time is no loop. Of
-# several reasons, the first in this order. **Judged by:** nine runs; the list must stay as it was. Hints:
+# several reasons, the first in this order. **Judged by:** runs of all these kinds; the list must stay as it was. Hints:
 # `hint("organiser_agent/dog")`.
 
 # %% tags=["exercise"]

@@ -447,7 +447,7 @@ check("retrieval_agents/turtle", measures)
 # **Goal:** reciprocal rank fusion. **Input:** `rankings`, two or more lists of page names, the best first, each name at most
 # once in a list; `k`, a positive number. **Output:** one list of all names. A name gets 1 / (k + rank) from each list in which
 # it stands, the first rank being 1. The most points come first; of equals, the one that was met first when the lists are read
-# one after the other. **Judged by:** seven sets; the lists must stay as they were. Hints: `hint("retrieval_agents/dog")`.
+# one after the other. **Judged by:** eight sets; the lists must stay as they were. Hints: `hint("retrieval_agents/dog")`.
 
 # %% tags=["exercise"]
 def fused(rankings, k):

@@ -1,4 +1,4 @@
-"""The study behind the notebook `retrieval_agents`: more questions, other chunks, a random ranking as control.
+"""The study behind the notebook `retrieval_agents`: more questions for the model, other chunks, a random control.
 
 `smol study 8/retrieval_agents` executes the notebook once for each run, in a process of its own, and writes the results
 beside this file.

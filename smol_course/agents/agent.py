@@ -54,14 +54,14 @@ Ask = Callable[[list[Conversation]], list[str]]
 
 def conversation_of(messages: Sequence[ChatMessage]) -> Conversation:
     """Return smolagents' messages in the few words of the adapters' training: system, user, assistant and tool."""
-    found: Conversation = []
+    turns: Conversation = []
     for message in messages:
         text = message.content if isinstance(message.content, str) else message.content[0]["text"]
         if message.role == MessageRole.TOOL_CALL:  # says again what the model wrote
             continue
         role = "tool" if message.role == MessageRole.TOOL_RESPONSE else str(message.role.value)
-        found.append({"role": role, "content": _brief(text)})
-    return found
+        turns.append({"role": role, "content": _brief(text)})
+    return turns
 
 
 def _brief(text: str) -> str:
@@ -100,12 +100,12 @@ class SmallModel(Model):
     def parse_tool_calls(self, message: ChatMessage) -> ChatMessage:
         """Find the call in the text. Raises ValueError, in few words, if there is none."""
         try:
-            found = super().parse_tool_calls(message)
-            if not all(isinstance(call.function.name, str) for call in found.tool_calls):
+            parsed = super().parse_tool_calls(message)
+            if not all(isinstance(call.function.name, str) for call in parsed.tool_calls):
                 raise ValueError("a name that is no text, which would end the run")
         except Exception as error:  # the library raises many kinds, and long texts
             raise ValueError("write one call as JSON") from error
-        return found
+        return parsed
 
 
 class Together:
@@ -189,8 +189,8 @@ class GuardedTool(Tool):
 
 def _input(name: str, part: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     """An argument's schema as smolagents wants it. Its own check looks at types only, so it is told "any"."""
-    found: dict[str, Any] = {"type": "any", "description": part.get("description", name)}
-    return found if name in schema.get("required", []) else found | {"nullable": True}
+    described: dict[str, Any] = {"type": "any", "description": part.get("description", name)}
+    return described if name in schema.get("required", []) else described | {"nullable": True}
 
 
 def agent_for(
@@ -251,13 +251,13 @@ def run_agent(agent: MultiStepAgent, guard: Guard, message: str) -> Run:
 
 def steps_of(agent: MultiStepAgent) -> list[tuple[str, str]]:
     """Return what the agent did, as (action, observation): its memory in a form that one can read."""
-    found = []
+    steps = []
     for step in agent.memory.steps:
         if isinstance(step, TaskStep) or step.model_output is None:
             continue
         seen = step.observations if step.error is None else f"error: {step.error.message}"
-        found.append((_brief(str(step.model_output)), _brief(seen or "")))
-    return found
+        steps.append((_brief(str(step.model_output)), _brief(seen or "")))
+    return steps
 
 
 # --- Tasks, and how well they were done ---------------------------------------------------------------------
@@ -287,7 +287,7 @@ def same_week(found: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]])
     """Say whether two lists of events are the same week: each event has its like, as event accuracy compares them."""
     left = list(found)
     for event in wanted:
-        like = next((one for one in left if all(fields_right(one, _whole(event)).values())), None)
+        like = next((candidate for candidate in left if all(fields_right(candidate, _whole(event)).values())), None)
         if like is None:
             return False
         left.remove(like)
@@ -310,7 +310,7 @@ def run_tasks(
     """Let an agent do each task on a calendar of its own, all together, and return how each ended.
 
     A task has ``id``, ``kind``, ``message``, ``before`` and ``after`` (lists of events) and ``says`` (words that the
-    answer must hold; "|" stands between alternatives). ``guard`` and ``executor`` make a new one for each run.
+    answer must contain; "|" stands between alternatives). ``guard`` and ``executor`` make a new one for each run.
     """
     together = Together(ask)
 

@@ -141,18 +141,18 @@ class Calendar:
             raise Refused(f"{day} is no weekday")
         with self._open() as database:
             rows = database.execute(_SELECT).fetchall()
-        found = [_event(row) for row in rows]
-        found.sort(key=lambda event: (WEEKDAYS.index(event.day), event.start))
-        return [event for event in found if day in (None, event.day)]
+        events = [_event(row) for row in rows]
+        events.sort(key=lambda event: (WEEKDAYS.index(event.day), event.start))
+        return [event for event in events if day in (None, event.day)]
 
     def find(self, text: str) -> list[Event]:
         """Return the events in whose title, place or people all words of a text stand, case and articles aside."""
         wanted = set(_words(text)) - _SMALL_WORDS
-        found = []
+        matching = []
         for event in self.events():
             if wanted and wanted <= set(_words(" ".join([event.title, event.place or "", *event.people]))):
-                found.append(event)
-        return found
+                matching.append(event)
+        return matching
 
     def free(self, day: str) -> list[str]:
         """Return the stretches of a day in which an event fits, such as "08:00-10:30". Raises Refused as `events`."""

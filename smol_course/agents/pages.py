@@ -16,7 +16,7 @@ def questions() -> list[dict]:
     """Return the questions on two collections of pages, the course's lessons and Python's help.
 
     Each has ``id``, ``corpus`` ("lessons" or "help"), ``question``, ``source`` (the page's address as `pages` gives it)
-    and ``evidence``, words that stand there and hold the answer. Where no page answers it, both are None.
+    and ``evidence``, words that stand there and contain the answer. Where no page answers it, both are None.
     """
     return read_lines("questions")
 
@@ -55,9 +55,9 @@ def _sections(name: str, text: str) -> list[dict]:
     text = re.sub(r"<!--smol:.*?<!--/smol-->", "…", text, flags=re.DOTALL)
     text = re.sub(r"^(```|~~~).*?^\1\n", "", text, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    found = []
+    sections = []
     for part in re.split(r"^#+ ", text, flags=re.MULTILINE)[1:]:
         title, _, body = part.partition("\n")
         if title not in ("Quiz", "Papers", "Now run it") and body.strip():
-            found.append({"source": f"{name}#{title}", "text": f"{title}\n{body.strip()}"})
-    return found
+            sections.append({"source": f"{name}#{title}", "text": f"{title}\n{body.strip()}"})
+    return sections

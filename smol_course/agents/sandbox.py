@@ -1,7 +1,7 @@
 """Code that a model wrote, run in a process of its own with limits, and tools as the only way out of it.
 
 The child process gets the code and no more: an empty environment, one folder, a limit on time, memory and output. A
-tool that the code calls is a message to this process, which checks it and does the work; the child never holds the
+tool that the code calls is a message to this process, which checks it and does the work; the child never has the
 calendar. Its Python refuses to open files elsewhere, to start programs and to use the network.
 
 What this does not stop: an attack on Python itself. The refusals are an audit hook, which code that breaks Python's

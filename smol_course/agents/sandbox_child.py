@@ -116,14 +116,14 @@ def path_check(folder: str):
             if path < 3:
                 raise error("these pipes belong to the parent")
             return
-        found = full(path)
-        inside = found == folder or found.startswith(folder + sep)
-        if inside and not linked(found):
+        resolved = full(path)
+        inside = resolved == folder or resolved.startswith(folder + sep)
+        if inside and not linked(resolved):
             return
         for place in library:
-            if reads and (found == place or found.startswith(place + sep)):
+            if reads and (resolved == place or resolved.startswith(place + sep)):
                 return
-        raise error(f"{found} is outside the folder")
+        raise error(f"{resolved} is outside the folder")
 
     return check
 
@@ -142,12 +142,12 @@ def tool(name: str):
     """A function that has its work done by the parent."""
 
     def call(*values, **named):
-        found = ask({"call": name, "values": values, "named": named})
-        if "error" in found:
-            raise RuntimeError(found["error"])
+        reply = ask({"call": name, "values": values, "named": named})
+        if "error" in reply:
+            raise RuntimeError(reply["error"])
         if name == "final_answer":
-            raise Final(found["value"])
-        return found["value"]
+            raise Final(reply["value"])
+        return reply["value"]
 
     call.__name__ = name
     return call

@@ -214,18 +214,18 @@ def _validator(schema: str) -> Any:
 
 def faults(arguments: Any, schema: dict[str, Any]) -> list[str]:
     """Return what is wrong with a call's arguments, one short sentence each; [] if they fit the schema."""
-    found = []
+    messages = []
     for error in _validator(json.dumps(schema)).iter_errors(arguments):
         where = ".".join(str(part) for part in error.absolute_path)
         if error.validator == "required":
-            found.append(error.message)
+            messages.append(error.message)
         elif error.validator == "additionalProperties":
-            found.append(error.message.partition(" (")[2].rstrip(")") or error.message)
+            messages.append(error.message.partition(" (")[2].rstrip(")") or error.message)
         elif error.validator == "enum":
-            found.append(f"{where} must be one of {', '.join(map(str, error.validator_value))}")
+            messages.append(f"{where} must be one of {', '.join(map(str, error.validator_value))}")
         else:
-            found.append(f"{where or 'the call'} does not fit: {error.message}"[:160])
-    return found
+            messages.append(f"{where or 'the call'} does not fit: {error.message}"[:160])
+    return messages
 
 
 # --- The guard ----------------------------------------------------------------------------------------------

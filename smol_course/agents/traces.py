@@ -118,12 +118,12 @@ def _own_words(event: dict[str, Any]) -> set[str]:
 
 def _week(chance: random.Random, size: int, besides: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
     """Some events in any order, clear of each other and of those besides."""
-    found: list[dict[str, Any]] = []
-    while len(found) < size:
+    week: list[dict[str, Any]] = []
+    while len(week) < size:
         event = _event(chance)
-        if _clear_of(event, [*found, *besides]):
-            found.append(event)
-    return found
+        if _clear_of(event, [*week, *besides]):
+            week.append(event)
+    return week
 
 
 def _said(chance: random.Random, event: dict[str, Any]) -> str:
@@ -192,10 +192,10 @@ def _then(text: str, call: Callable[[dict[str, Any]], Call]) -> Callable[[], Pla
     """The plan: find the event, then make a call with it."""
 
     def plan() -> Plan:
-        found = yield "find_events", {"text": text}
-        if not found:
+        events = yield "find_events", {"text": text}
+        if not events:
             return "nothing found"
-        return as_text((yield call(found[0])))
+        return as_text((yield call(events[0])))
 
     return plan
 
@@ -213,7 +213,7 @@ def _adds(chance: random.Random, event: dict[str, Any], message: str, clash: boo
         shift = chance.choice((0, 0, -30, 30, 15, -45))
         minute = min(max(minute_of(event["start"]) + shift, 0), 23 * 60)
         before.insert(0, _week(chance, 1, [*before, event])[0] | {"day": event["day"], "start": time_of(minute)})
-        before = [one for one in before[1:] if _clear_of(one, before[:1])] + before[:1]
+        before = [meeting for meeting in before[1:] if _clear_of(meeting, before[:1])] + before[:1]
         chance.shuffle(before)
     code = f"final_answer({_add_code(event)})"
     return Task("clash" if clash else "add", before, message, _one("add_event", **_arguments(event)), code)
@@ -234,7 +234,7 @@ def _otherwise(chance: random.Random) -> Task:
     event = _event(chance) | {"start": chance.choice(("09:00", "11:00", "14:00", "16:00", "18:00"))}
     task = _adds(chance, event, "", clash=chance.random() < 0.67)
     later = event | {"start": time_of(minute_of(event["start"]) + 120)}
-    before = [one for one in task.before if _apart(one, later)]
+    before = [meeting for meeting in task.before if _apart(meeting, later)]
     time = _time(chance, later["start"])
     more = (f" If that is taken, {time}.", f" Or at {time} if something is there already.", f" Else {time}.")
     message = f"{_said(chance, event).rstrip('.!?')}.{chance.choice(more)}"
@@ -249,15 +249,15 @@ def _otherwise(chance: random.Random) -> Task:
     return Task("otherwise", before, message, plan, code)
 
 
-def _apart(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return one["day"] != other["day"] or abs(minute_of(one["start"]) - minute_of(other["start"])) >= MINUTES
+def _apart(event: dict[str, Any], other: dict[str, Any]) -> bool:
+    return event["day"] != other["day"] or abs(minute_of(event["start"]) - minute_of(other["start"])) >= MINUTES
 
 
 def _two(chance: random.Random) -> Task:
     first, second = _week(chance, 2)
     before = _week(chance, 2, [first, second])
     message = chance.choice((" and ", ", and then ", "; also ")).join(
-        _said(chance, one).rstrip(".!?") for one in (first, second)
+        _said(chance, each).rstrip(".!?") for each in (first, second)
     )
 
     def plan() -> Plan:
@@ -270,8 +270,8 @@ def _two(chance: random.Random) -> Task:
 def _free_hour(chance: random.Random) -> Task:
     event = _event(chance) | {"place": None, "people": []}
     before = _week(chance, 4, [])
-    before = [one | {"day": event["day"]} if i < 2 else one for i, one in enumerate(before)]
-    before = [one for i, one in enumerate(before) if all(_apart(one, other) for other in before[:i])]
+    before = [meeting | {"day": event["day"]} if i < 2 else meeting for i, meeting in enumerate(before)]
+    before = [meeting for i, meeting in enumerate(before) if all(_apart(meeting, other) for other in before[:i])]
     day = _day(chance, event["day"])
     message = chance.choice(
         (
@@ -394,9 +394,12 @@ def _move(chance: random.Random) -> Task:
     wanted = {"both": (f'"{day}"', f'"{start}"'), "time": ('e[0]["day"]', f'"{start}"')}
     in_code = wanted.get(how, (f'"{day}"', 'e[0]["start"]'))
 
-    def call(found: dict[str, Any]) -> Call:
-        to_day, to_start = (found["day"] if how == "time" else day), (found["start"] if how == "day" else start)
-        return "move_event", {"id": found["id"], "day": to_day, "start": to_start}
+    def call(event: dict[str, Any]) -> Call:
+        to_day, to_start = (
+            (event["day"] if how == "time" else day),
+            (event["start"] if how == "day" else start),
+        )
+        return "move_event", {"id": event["id"], "day": to_day, "start": to_start}
 
     code = _found_code(text, f'move_event(e[0]["id"], {in_code[0]}, {in_code[1]})')
     return Task("move", before, chance.choice(ways), _then(text, call), code)
@@ -405,8 +408,8 @@ def _move(chance: random.Random) -> Task:
 def _clear(chance: random.Random) -> Task:
     day = chance.choice(WEEKDAYS)
     before = _week(chance, chance.randrange(3, 5))
-    before = [one | {"day": day} if i < 2 else one for i, one in enumerate(before)]
-    before = [one for i, one in enumerate(before) if all(_apart(one, other) for other in before[:i])]
+    before = [meeting | {"day": day} if i < 2 else meeting for i, meeting in enumerate(before)]
+    before = [meeting for i, meeting in enumerate(before) if all(_apart(meeting, other) for other in before[:i])]
     name = _day(chance, day)
     message = chance.choice((f"Clear {name}.", f"cancel everything on {name}", f"I am ill on {name}, take it all out"))
 
@@ -493,14 +496,14 @@ def traces(
     kinds = {kind: 1 for kind in SINGLE} if single else KINDS
     pool = list(messages)
     chance.shuffle(pool)
-    found: list[dict[str, Any]] = []
-    while len(found) < count:
+    made: list[dict[str, Any]] = []
+    while len(made) < count:
         task = None
         if pool and chance.random() < share:
-            task = of_message(chance, pool[len(found) % len(pool)])
+            task = of_message(chance, pool[len(made) % len(pool)])
         task = task or chance.choices(list(kinds), list(kinds.values()))[0](chance)
-        found.append(_trace(task, form, prompt))
-    return found
+        made.append(_trace(task, form, prompt))
+    return made
 
 
 def _trace(task: Task, form: str, prompt: str) -> dict[str, Any]:

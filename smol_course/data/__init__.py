@@ -76,14 +76,16 @@ def made_jottings() -> "Dataset":
     try:
         return Dataset.from_list(read_lines("jottings_made"))
     except FileNotFoundError as error:
-        raise CourseError("The made jottings are not there: `uv run python -m recipes.jottings` makes them.") from error
+        raise CourseError(
+            "The synthetic jottings are not there: `uv run python -m recipes.jottings` makes them."
+        ) from error
 
 
 def confirmations(split: str) -> "Dataset":
     """Return one split ("train" or "dev") of the confirmations: sentences that tell a user which event was noted.
 
-    Columns, all texts: ``id`` (that of the message whose event it is), ``event`` (its JSON), and three confirmations
-    of it: ``plain`` (one short sentence), ``rambling`` and ``flattering``. Each states the event rightly. Raises
+    Columns, all texts: ``id`` (that of the message whose event it is), ``event`` (its JSON), and three confirmations of
+    it: ``plain`` (one short sentence), ``rambling`` and ``flattering``. Each states the event rightly. Raises
     CourseError for another split.
     """
     from datasets import Dataset
@@ -99,14 +101,14 @@ def choices(name: str = "everyday", split: str = "test") -> "Dataset":
     """Return questions with four options each: "everyday" ones, or the course's own "quiz" questions.
 
     Columns: ``id``, ``kind`` (the topic), ``form`` ("cloze": the right option completes the text; "question"),
-    ``text``, ``options`` (four texts) and ``right`` (the index of the right one). The split "shots" holds an example
+    ``text``, ``options`` (four texts) and ``right`` (the index of the right one). The split "shots" contains an example
     of each kind of everyday question, to show in a prompt. Raises CourseError for another name or split.
     """
     from datasets import Dataset
 
     known = {"everyday": ("test", "shots"), "quiz": ("test",)}
     if split not in known.get(name, ()):
-        names = ", ".join(f"{one} ({' or '.join(splits)})" for one, splits in known.items())
+        names = ", ".join(f"{known_name} ({' or '.join(splits)})" for known_name, splits in known.items())
         raise CourseError(f"There are no choices {name!r} with the split {split!r}; there are: {names}.")
     rows = [row for row in read_lines(name) if row["split"] == split]
     return Dataset.from_list([{key: row[key] for key in row if key != "split"} for row in rows])
@@ -116,7 +118,7 @@ def tasks(name: str) -> list[dict]:
     """Return the agent's test tasks: "single" ones, which need one call, or the "organiser" ones.
 
     Each has ``id``, ``kind``, ``message``, ``before`` and ``after`` (the week's events, as dictionaries with title,
-    day, start, place and people) and ``says``, a list of words that the answer must hold, in which "|" stands between
+    day, start, place and people) and ``says``, the words that the answer must contain, in which "|" stands between
     alternatives. Raises CourseError for another name.
     """
     rows = [row for row in read_lines("tasks") if row["set"] == name]
@@ -136,7 +138,9 @@ def study_runs(topic: str) -> dict[str, dict]:
     if file is None:
         raise CourseError(f"There are no results of a study of {topic!r}: take the name of a notebook, such as dpo.")
     runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
-    return {name: run | {"results": {one["name"]: one for one in run["results"]}} for name, run in runs.items()}
+    return {
+        name: run | {"results": {result["name"]: result for result in run["results"]}} for name, run in runs.items()
+    }
 
 
 def _study_file(topic: str) -> Path | None:

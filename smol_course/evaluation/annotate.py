@@ -1,7 +1,7 @@
 """Asking the person at the keyboard: which of two texts is better, or thumbs up or down for one.
 
 Labels are kept in the learner's folder (in a ``smol run``: in the run's, where nobody labels), one JSON file for each
-name, written in one step after each label. A label holds the item's id and a hash of its texts, so that it never
+name, written in one step after each label. A label contains the item's id and a hash of its texts, so that it never
 speaks about a text that has changed. What it cannot know: whether the person read what was shown, or who it was.
 """
 
@@ -43,7 +43,7 @@ class Annotator:
             raise CourseError(f"There is no kind {kind!r} of labels: take pair or thumb.")
         self.kind, self.items = kind, [_sound(item, kind) for item in items]
         ids = [item["id"] for item in self.items]
-        twice = next((one for one in ids if ids.count(one) > 1), None)
+        twice = next((name for name in ids if ids.count(name) > 1), None)
         if twice is not None:
             raise CourseError(f"Two items have the id {twice!r}: give each its own, or their labels get mixed up.")
         self.file = (run_folder() or data_folder()) / "labels" / f"{name}.json"

@@ -126,8 +126,8 @@ def choice_metric_faults(metric: Any) -> list[str]:
         last = [-9.0 if place == right else -0.1 - place for place in range(4)]
         cases = (("sure and right", sure, 1), ("right by little", unsure, 1), ("wrong", last, 0))
         for what, log_probs, wanted in cases:
-            if (found := score(log_probs, right)) != wanted:
-                faults.append(f"{what}, option {right}: {found:g} instead of {wanted}")
+            if (scored := score(log_probs, right)) != wanted:
+                faults.append(f"{what}, option {right}: {scored:g} instead of {wanted}")
     return faults
 
 
@@ -163,7 +163,7 @@ def run_lm_eval(
             }
         )
         language_model = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=_BATCH, max_length=2048)
-        found = evaluate(lm=language_model, task_dict={"own": task}, bootstrap_iters=0, log_samples=True)
-    samples = sorted(found["samples"]["own"], key=lambda sample: sample["doc_id"])
+        evaluated = evaluate(lm=language_model, task_dict={"own": task}, bootstrap_iters=0, log_samples=True)
+    samples = sorted(evaluated["samples"]["own"], key=lambda sample: sample["doc_id"])
     scores = [[float(score[0]) for score in sample["filtered_resps"]] for sample in samples]
-    return {name.split(",")[0]: value for name, value in found["results"]["own"].items() if "," in name}, scores
+    return {name.split(",")[0]: value for name, value in evaluated["results"]["own"].items() if "," in name}, scores

@@ -1,6 +1,6 @@
 """The evaluation suite: how good an organiser is, on the same questions each time, and whether it got worse.
 
-A *report* holds what a model answered: to messages, to everyday questions, and how well it foretells pages of Python's
+A *report* has what a model answered: to messages, to everyday questions, and how well it predicts pages of Python's
 help. Scores, intervals and comparisons are computed from that, so a report stays good when a metric changes. Each
 question carries a hash of its text: two reports are compared on the questions that are the same in both.
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from smol_course.data import SYSTEM_PROMPT, choices, events
 from smol_course.errors import CourseError
-from smol_course.files import write_json
+from smol_course.files import write_json, writing
 from smol_course.hardware import describe_short
 from smol_course.metrics import (
     FIELDS,
@@ -71,8 +71,9 @@ class Report:
     made: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
-        """Write the report as JSON, in one step."""
-        write_json(Path(path), asdict(self), indent=0)
+        """Write the report as JSON, in one step. Raises CourseError where that is not possible."""
+        with writing(str(path)):
+            write_json(Path(path), asdict(self), indent=0)
 
 
 def read(name: str | Path) -> Report:
@@ -155,30 +156,33 @@ def option_scores(
         for prompt, group in zip(prompts, options, strict=True)
         for option in group
     ]
-    # The last token is foretold and never read, so options of one token share a row of the batch.
+    # The last token is predicted and never read, so options of one token share a row of the batch.
     inputs: dict[tuple[int, ...], list[int]] = {}
     for row, (prompt_ids, option_ids) in enumerate(rows):
         inputs.setdefault((*prompt_ids, *option_ids[:-1]), []).append(row)
     order = sorted(inputs, key=len, reverse=True)
-    found, training = [0.0] * len(rows), model.training
+    sums, training = [0.0] * len(rows), model.training
     model.eval()
     try:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             # Padded on the right: no token sees what comes after it.
-            ids = torch.tensor([[*one, *[0] * (len(batch[0]) - len(one))] for one in batch], device=model.device)
-            # What stands before the first option is read, and nobody asks what it foretells.
-            skipped = min(len(rows[row][0]) - 1 for one in batch for row in inputs[one])
+            ids = torch.tensor(
+                [[*tokens_read, *[0] * (len(batch[0]) - len(tokens_read))] for tokens_read in batch],
+                device=model.device,
+            )
+            # What stands before the first option is read, and nobody asks what it predicts.
+            skipped = min(len(rows[row][0]) - 1 for tokens_read in batch for row in inputs[tokens_read])
             with torch.inference_mode():  # logits: (rows, longest - skipped, vocabulary)
                 logits = model(input_ids=ids, use_cache=False, logits_to_keep=ids.shape[1] - skipped).logits
-            for place, one in enumerate(batch):
-                for row in inputs[one]:
+            for place, tokens_read in enumerate(batch):
+                for row in inputs[tokens_read]:
                     first, option_ids = len(rows[row][0]) - 1 - skipped, rows[row][1]
                     scores = logits[place, first : first + len(option_ids)].float().log_softmax(-1)
-                    found[row] = scores[range(len(option_ids)), option_ids].sum().item()
+                    sums[row] = scores[range(len(option_ids)), option_ids].sum().item()
     finally:
         model.train(training)
-    flat = iter(found)
+    flat = iter(sums)
     return [[next(flat) for _ in group] for group in options]
 
 
@@ -315,20 +319,20 @@ def numbers(report: Report) -> dict[str, tuple[float, float | None, float | None
     ``event_accuracy``, ``field_f1`` (without an interval), ``choice_accuracy`` and ``perplexity``; those for which
     nothing was asked are left out.
     """
-    found: dict[str, tuple[float, float | None, float | None, int]] = {}
+    scores: dict[str, tuple[float, float | None, float | None, int]] = {}
     for name, right in (("event_accuracy", events_right(report)), ("choice_accuracy", choices_right(report))):
         if right:
             n, correct = len(right), sum(right.values())
-            found[name] = (correct / n, *wilson(correct, n), n)
+            scores[name] = (correct / n, *wilson(correct, n), n)
     answers = _known(report.answers, _messages())
     if answers:
         wanted = [_messages()[key]["event"] for key in answers]
-        found["field_f1"] = (field_f1(list(answers.values()), wanted), None, None, len(answers))
+        scores["field_f1"] = (field_f1(list(answers.values()), wanted), None, None, len(answers))
     if report.pages:
         losses = list(report.pages.values())
         low, high = bootstrap(losses)
-        found["perplexity"] = (math.exp(sum(losses) / len(losses)), math.exp(low), math.exp(high), len(losses))
-    return found
+        scores["perplexity"] = (math.exp(sum(losses) / len(losses)), math.exp(low), math.exp(high), len(losses))
+    return scores
 
 
 def slices(report: Report, by: str = "register") -> dict[str, tuple[float, float, float, int]]:
@@ -350,20 +354,20 @@ def field_outcomes(answers: list[str], events: list[str]) -> dict[str, Counter[s
     "made up" and "unreadable". A field is looked at in events that were noted: "right", "missing" (null where there
     is something), "invented" (something where there is null) or "wrong" (another value).
     """
-    found: dict[str, Counter[str]] = {name: Counter() for name in ("event", *FIELDS)}
+    outcomes: dict[str, Counter[str]] = {name: Counter() for name in ("event", *FIELDS)}
     for said, event in zip(answers, events, strict=True):
         truth = json.loads(event)
         try:
             given = parse_event(said)
         except ValueError:
-            found["event"]["unreadable"] += 1
+            outcomes["event"]["unreadable"] += 1
             continue
         names = {(False, False): "noted", (True, True): "left alone", (True, False): "overlooked"}
-        found["event"][names.get((given is None, truth is None), "made up")] += 1
+        outcomes["event"][names.get((given is None, truth is None), "made up")] += 1
         if given is not None and truth is not None:
             for field, right in fields_right(given, truth).items():
-                found[field]["right" if right else _fault(given[field], truth[field])] += 1
-    return found
+                outcomes[field]["right" if right else _fault(given[field], truth[field])] += 1
+    return outcomes
 
 
 def _fault(given: object, wanted: object) -> str:
@@ -405,10 +409,10 @@ def gate(report: Report, baseline: Report) -> list[Verdict]:
         if len(shared) < fewest:
             continue
         before, after = [float(old[key]) for key in shared], [float(new[key]) for key in shared]
-        found = compare(before, after)
-        worse = found.high < 0 if good > 0 else found.low > 0
-        worse = worse and (found.p is None or found.p < 0.05)
-        verdicts.append(Verdict(what, sum(before) / len(before), sum(after) / len(after), found, worse))
+        comparison = compare(before, after)
+        worse = comparison.high < 0 if good > 0 else comparison.low > 0
+        worse = worse and (comparison.p is None or comparison.p < 0.05)
+        verdicts.append(Verdict(what, sum(before) / len(before), sum(after) / len(after), comparison, worse))
     if not verdicts:
         raise CourseError(
             f"{report.name} and {baseline.name} share too few questions: ask more, or make the baseline anew."

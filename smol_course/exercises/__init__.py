@@ -3,6 +3,9 @@
 A topic's exercises stand in ``smol_course/exercises/<topic>.py`` as ``EXERCISES``, a tuple of `Exercise`. A
 judge looks at the answer with plain code, so this module knows nothing about notebooks, models or data.
 
+For judges: `call` and `raised` run a learner's function and say where it failed and for which input; `expect` and
+`number` take every number type; `at_most` and `at_least` hold limits exactly.
+
 What it cannot do: stop learner's code inside one long call into C (``10 ** 10 ** 10``), or code that eats
 all memory.
 """
@@ -13,16 +16,21 @@ import ctypes
 import importlib
 import io
 import json
+import linecache
+import math
 import os
 import pkgutil
 import re
+import reprlib
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from smol_course.errors import CourseError
@@ -47,11 +55,12 @@ class Mistake(Exception):
 class Exercise:
     """One exercise of a notebook.
 
-    ``id`` is topic/turtle, topic/dog or topic/lion. ``title`` and ``minutes`` (of a lion, at least) are also on its
-    card in the notebook, ``goal`` is one sentence. ``judge`` gets the answer and returns None if it is right, else
-    one or two sentences that name the mistake; it may raise `NotYet` or `Mistake`. Each of ``wrong`` is (label,
-    function that makes a wrong answer, piece of the message that it must get). With fewer than three of them,
-    ``few_wrong`` says why no more are plausible.
+    ``id`` is topic/turtle, topic/dog or topic/lion. ``title`` and ``minutes`` (of a lion, at least) are those of its
+    card in the notebook, ``goal`` is one sentence. ``judge`` gets the answer and returns None if it is right, else one
+    or two sentences that name the mistake; it may raise `NotYet` or `Mistake`. Each of ``wrong`` is (label, function
+    that makes a wrong answer, piece of the message that it must get). With fewer than three of them, ``few_wrong`` says
+    why no more are plausible. ``needs`` are the modules that the judge imports: `check` imports them before its clock
+    starts, as an import that is cut short leaves its library half loaded.
     """
 
     id: str
@@ -63,6 +72,7 @@ class Exercise:
     hints: tuple[str, ...]
     wrong: tuple[tuple[str, Callable[[], Any], str], ...]
     few_wrong: str = ""
+    needs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         match = re.fullmatch(r"\w+/(turtle|dog|lion)", self.id)
@@ -79,45 +89,121 @@ class Exercise:
 
 
 def expect(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
-    """Return the value if it really is of this kind (True and False are no numbers; numpy's numbers are).
+    """Return the value, as `plain` makes it, if it really is of this kind (True and False are no numbers).
 
-    Raises NotYet if there is no value yet (None or ...), and Mistake, naming ``what`` and both kinds, if it
-    is of another kind.
+    A whole number will do where a number is asked, and an array or tensor where a list is. Raises NotYet if there is
+    no value yet (None or ...), and Mistake, naming ``what`` and both kinds, if it is of another kind.
     """
     _given(value, what)
-    numpy = sys.modules.get("numpy")  # who has a number of numpy's has imported it
-    if numpy and type(value).__module__ == "numpy" and issubclass(type(value), numpy.generic):
-        value = value.item()
     kinds = kind if isinstance(kind, tuple) else (kind,)
+    value = plain(value, arrays=list in kinds)
+    if float in kinds:
+        kinds = (*kinds, int)
     # type() and not isinstance: an object may lie about its class, and no judge should meet one that does.
     if not issubclass(type(value), kinds) or (type(value) is bool and bool not in kinds):
-        names = " or ".join(_KINDS.get(one, one.__name__) for one in kinds)
+        asked = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join(_KINDS.get(one, one.__name__) for one in asked if not (one is int and float in asked))
         raise Mistake(f"{what} should be {names}, but it is {_kind(value)}.")
     return value
+
+
+def number(value: Any, what: str) -> float:
+    """Return a finite number, of whatever library's type, as a float. Raises NotYet and Mistake as `expect` does."""
+    value = float(expect(value, float, what))
+    if not math.isfinite(value):
+        raise Mistake(f"{what} is {value}, which is no finite number.")
+    return value
+
+
+def plain(value: Any, arrays: bool = False, depth: int = 4) -> Any:
+    """Return the value with numpy's and torch's numbers as Python's own, also inside lists, tuples and dictionaries.
+
+    Whole arrays and tensors, unless they hold one number without a dimension, stay as they are, or become lists with
+    ``arrays``. What needs no change comes back as the same object.
+    """
+    kind = type(value)
+    if kind in _PLAIN or depth == 0:
+        return value
+    if issubclass(kind, (list, tuple)):
+        parts = [plain(part, arrays, depth - 1) for part in value]
+        if all(new is old for new, old in zip(parts, value, strict=True)):
+            return value
+        return tuple(parts) if issubclass(kind, tuple) else parts
+    if issubclass(kind, dict):
+        parts = {key: plain(part, arrays, depth - 1) for key, part in value.items()}
+        return value if all(parts[key] is value[key] for key in parts) else parts
+    # Who has a number of one of these libraries has imported it.
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    tensor = getattr(torch, "Tensor", None)
+    if tensor and issubclass(kind, tensor) and (arrays or not value.dim()):
+        value = value.detach().cpu()
+        if value.dtype is not torch.float32:  # type: ignore[union-attr]
+            return value.tolist()
+        value = value.numpy()
+        kind = type(value)
+    if numpy and issubclass(kind, numpy.ndarray) and (arrays or not value.ndim):
+        return [plain(part, arrays, depth - 1) for part in value] if value.ndim else plain(value[()])
+    if numpy and issubclass(kind, (numpy.float32, numpy.float16)):
+        return float(str(value))  # 0.1 and not 0.10000000149: the number that was meant
+    if numpy and issubclass(kind, numpy.generic):
+        return value.item()
+    return value
+
+
+_PLAIN = {bool, int, float, str, bytes, type(None), type(...)}
+
+
+def at_most(value: float, limit: float) -> bool:
+    """Whether a value does not lie above a limit; one exactly on it, but for floats' rounding, does not."""
+    return value <= limit + 1e-9 * max(1.0, abs(limit))
+
+
+def at_least(value: float, limit: float) -> bool:
+    """Whether a value does not lie below a limit; one exactly on it, but for floats' rounding, does not."""
+    return value >= limit - 1e-9 * max(1.0, abs(limit))
 
 
 def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """Call a learner's function and return what it returned.
 
     Raises NotYet if there is no function, or it returns None, ... or NotImplemented as a stub does, and
-    Mistake naming the exception that it raised.
+    Mistake naming the exception that it raised, the learner's line that did it, and the arguments.
     """
+    value, error, where = _called(function, arguments, named)
+    if error is not None:
+        name = _name(function)
+        if issubclass(type(error), RecursionError):
+            raise Mistake(f"{name} calls itself without an end (RecursionError).") from error
+        raise Mistake(f"{name} raised {_raised(error)}{where}.") from error
+    _given(value, f"what {_name(function)} returns (has it a `return`?)")
+    return value
+
+
+def raised(function: Callable[..., Any], *arguments: Any, **named: Any) -> BaseException | None:
+    """Call a learner's function that should raise; return what it raised, or None if it returned.
+
+    Ask with `isinstance`, which a subclass of the exception that is asked for passes, too. Raises NotYet and Mistake
+    if there is no function.
+    """
+    return _called(function, arguments, named)[1]
+
+
+def _called(
+    function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[Any, BaseException | None, str]:
+    """What a learner's function returned, what it raised, and where, for which arguments."""
     _given(function, "the function")
     if not callable(function):
         raise Mistake(f"Give the function itself, not {_kind(function)}.")
-    name = _text(getattr(function, "__name__", "your function"), 60)
+    given = _arguments(function, arguments, named)  # before the call, which may change them
     try:
-        value = function(*arguments, **named)
+        return function(*arguments, **named), None, ""
     except (NotYet, Mistake, _TooLong):
         raise
     except NotImplementedError as error:
-        raise NotYet(f"{name} is not implemented yet.") from error
-    except RecursionError as error:
-        raise Mistake(f"{name} calls itself without an end (RecursionError).") from error
+        raise NotYet(f"{_name(function)} is not implemented yet.") from error
     except BaseException as error:  # even a learner's exit() must not end the notebook
-        raise Mistake(f"{name} raised {_raised(error)}.") from error
-    _given(value, f"what {name} returns (has it a `return`?)")
-    return value
+        return None, error, _place(error, function) + given
 
 
 def complete(answer: Any, parts: dict[str, type]) -> dict[str, Any]:
@@ -130,9 +216,8 @@ def complete(answer: Any, parts: dict[str, type]) -> dict[str, Any]:
     missing = [name for name in parts if name not in results]
     if missing:
         raise Mistake(f"results has no {missing[0]!r}: keep all names of the cell above.")
-    for name, kind in parts.items():
-        expect(results[name], kind, name)
-    empty = [name for name in parts if results[name] in ([], 0)]
+    results = results | {name: expect(results[name], kind, name) for name, kind in parts.items()}
+    empty = [name for name in parts if type(results[name]) is not bool and results[name] in ([], 0)]
     if empty:
         raise NotYet(f"still empty: {', '.join(empty)}.")
     return results
@@ -196,6 +281,25 @@ def compared(
     return say(next(i for i, (value, right) in enumerate(zip(values, wanted, strict=True)) if value != right))
 
 
+class Nearly(float):
+    """A learner's number as `compared` needs it: equal to each that differs by no more than a share of it, or of 1."""
+
+    def __new__(cls, value: float, share: float = 1e-6) -> "Nearly":
+        made = super().__new__(cls, value)
+        made.share = share
+        return made
+
+    share: float
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, float | int) and math.isclose(self, other, rel_tol=self.share, abs_tol=self.share)
+
+    def __ne__(self, other: object) -> bool:  # float has its own, which is no negation of ours
+        return not self == other
+
+    __hash__ = float.__hash__
+
+
 def planted(ways: dict[str, Callable[..., Any]]) -> tuple[tuple[str, Callable[[], Any], str], ...]:
     """Return mistakes by their messages, as `compared` takes them, in the form of an exercise's wrong answers."""
     return tuple((message, lambda way=way: way, message) for message, way in ways.items())
@@ -207,17 +311,27 @@ def _given(value: Any, what: str) -> None:
 
 
 _KINDS = {
+    bool: "True or False",
     str: "a text",
     int: "a whole number",
     float: "a number",
     list: "a list",
     dict: "a dictionary",
     tuple: "a tuple",
+    set: "a set",
 }
 
 
 def _kind(value: Any) -> str:
+    if type(value) is bool:
+        return str(value)
+    if type(value) is float:  # a whole number is a number, too: what it is not must be seen
+        return f"{value:.6g}, a number with a decimal point" if math.isfinite(value) else f"the number {value}"
     return _KINDS.get(type(value)) or f"of type {type(value).__name__}"
+
+
+def _name(function: Any) -> str:
+    return _text(getattr(function, "__name__", "your function"), 60)
 
 
 def _text(value: object, longest: int) -> str:
@@ -234,6 +348,79 @@ def _raised(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+# Code that no learner wrote: Python's own, what is installed, and the course's.
+_LIBRARIES = tuple(
+    {str(Path(sysconfig.get_path(name))) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    | {str(Path(__file__).resolve().parents[1]) + os.sep, "<frozen"}
+)
+
+
+def _place(error: BaseException, function: Any) -> str:
+    """Say in which line of the learner's own code an exception arose, with what stands there; "" if in none."""
+    try:
+        own = getattr(getattr(function, "__code__", None), "co_filename", None)
+        last: TracebackType | None = None
+        step = error.__traceback__ and error.__traceback__.tb_next  # the first frame is that of the call
+        while step:
+            file = step.tb_frame.f_code.co_filename
+            if file == own or not file.startswith(_LIBRARIES):
+                last = step
+            step = step.tb_next
+        if last is None:
+            return ""
+        source = _text(_expression(last), 60).replace("`", "'")
+        return f" in line {last.tb_lineno}" + (f": `{source}`" if source else "")
+    except Exception:  # a learner's class may make anything of its attributes
+        return ""
+
+
+def _expression(step: TracebackType) -> str:
+    """The source of the expression that was being computed; its line where Python does not know more."""
+    line = linecache.getline(step.tb_frame.f_code.co_filename, step.tb_lineno)
+    first, last, begin, end = list(step.tb_frame.f_code.co_positions())[step.tb_lasti // 2]
+    if first != last or begin is None or end is None:
+        return line
+    return line.encode()[begin:end].decode(errors="replace") or line
+
+
+class _Short(reprlib.Repr):
+    """Short forms of arguments, as they are written in Python; only a type's name for what has no such form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxlong = self.maxother = 60
+        self.maxlevel, self.maxdict, self.maxlist = 3, 6, 8
+
+    def repr_instance(self, value: Any, level: int) -> str:
+        if value is None or type(value) in (bool, float):
+            return repr(value)
+        shape = getattr(value, "shape", None)
+        if issubclass(type(shape), tuple):
+            return f"a {type(value).__name__} of shape {tuple(shape)}"
+        return f"a {type(value).__name__}"
+
+    def repr_function(self, value: Any, level: int) -> str:
+        return value.__name__
+
+    repr_type = repr_builtin_function_or_method = repr_function
+
+
+def _arguments(function: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> str:
+    """Say what a learner's function is called with, in a few words; "" if it is nothing, or cannot be said."""
+    try:
+        code = getattr(function, "__code__", None)
+        names = code.co_varnames[: code.co_argcount] if code else ()
+        names = names[1:] if getattr(function, "__self__", None) is not None else names
+        if len(names) < len(arguments):
+            names = ("",) * len(arguments)
+        short = _Short()
+        pairs = [*zip(names, arguments, strict=False), *named.items()]
+        said = [f"{name} = {short.repr(value)}" if name else short.repr(value) for name, value in pairs]
+        return f", for {_text(', '.join(said), 200)}" if said else ""
+    except Exception:  # what stands in for a function may make anything of its attributes
+        return ""
+
+
 # --- Checking -----------------------------------------------------------------------------------------------
 
 
@@ -241,9 +428,14 @@ def check(name: str, answer: Any) -> None:
     """Check the answer to an exercise and say what was found: ✅, not yet, or which mistake was made.
 
     Takes at most 10 seconds; whatever the answer does, this does not raise. A right answer is kept in the
-    progress. Raises CourseError only if there is no exercise of that name.
+    progress. Raises CourseError only if there is no exercise of that name, or a library that it needs is missing.
     """
     exercise = _exercise(name)
+    for library in exercise.needs:  # before the clock starts
+        try:
+            importlib.import_module(library)
+        except ImportError as error:
+            raise CourseError(f"To check {exercise.id}, {library} must be installed: {_text(error, 160)}.") from error
     heard = _Heard()
     verdict, message = _judged(exercise, answer, heard)
     if heard.text:

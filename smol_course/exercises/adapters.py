@@ -313,6 +313,7 @@ _DOG = Exercise(
     goal="Compute one layer's output for a batch whose rows use different adapters.",
     minutes=20,
     judge=_judge_batch,
+    needs=("torch",),
     hints=(
         "Start with the rows for the bare base: `x @ weight.T` gives every row's base output at once.",
         "For one row with adapter (A, B, scaling), what is added is `scaling * (row @ A.T @ B.T)`. Look at "

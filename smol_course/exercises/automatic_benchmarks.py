@@ -210,6 +210,7 @@ _DOG = Exercise(
     goal="Compute the log-probability of a continuation from logits.",
     minutes=20,
     judge=_judge_logprob,
+    needs=("torch",),
     hints=(
         "Logits are raw scores. `logits.log_softmax(-1)` makes each row the log-probabilities of what comes next.",
         "Row t was computed after reading token t. So which row says how likely token t was?",

@@ -339,6 +339,7 @@ _DOG = Exercise(
     goal="Write a Jinja template for conversations in which a tool answers.",
     minutes=20,
     judge=_judge_template,
+    needs=("jinja2.sandbox",),
     hints=(
         "Begin with the tool template of this notebook and take out what lists the tools. Render it with "
         "`tokenizer.apply_chat_template(messages, chat_template=result_template, tokenize=False)` and look.",

@@ -228,6 +228,7 @@ _DOG = Exercise(
     goal="Give the difference of two models an interval, message by message.",
     minutes=20,
     judge=_judge_interval,
+    needs=("numpy",),
     hints=(
         "Make one list of differences first: after minus before, for each message 1, 0 or -1.",
         "One draw takes as many messages as there are, with repetition, and gives one mean.",

@@ -101,7 +101,7 @@ _TURTLE = Exercise(
         ("hours", _by(lambda a, b, d: d and a // 60 == b // 60), "Only the hour is compared"),
         ("turned round", _by(lambda a, b, d: not (d and abs(a - b) < 60)), "The wrong way round"),
         ("45 minutes", _by(lambda a, b, d: d and abs(a - b) < 45), "59 minutes apart, in two hours"),
-        ("a number", _by(lambda a, b, d: int(d and abs(a - b) < 60)), "should be bool"),
+        ("a number", _by(lambda a, b, d: int(d and abs(a - b) < 60)), "should be True or False"),
         ("changes them", lambda: _changes, "changed the events"),
     ),
 )

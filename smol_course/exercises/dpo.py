@@ -80,6 +80,7 @@ _TURTLE = Exercise(
     goal="Compute a pair's margin from four log-probabilities.",
     minutes=5,
     judge=_judge_margin,
+    needs=("torch",),
     hints=(
         "The notebook does it in its cells by hand: two rewards, then what lies between them.",
         "A reward is beta times (log-probability under the policy minus log-probability under the reference).",
@@ -290,6 +291,7 @@ _DOG = Exercise(
     goal="Write DPO's loss and two of its variants, from the log-probabilities of tokens.",
     minutes=20,
     judge=_judge_losses,
+    needs=("torch",),
     hints=(
         "First make two numbers for each pair: the log-ratio of the chosen answer and that of the rejected one. "
         "A log-ratio is a sum over tokens: policy minus reference.",

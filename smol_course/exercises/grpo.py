@@ -412,7 +412,7 @@ _DOG = Exercise(
         ("null is always fine", _flawed(no_event=False), "`null` for a message that holds an event"),
         ("dice", _throws_dice, "must not depend on chance"),
         ("percent", lambda: lambda a, e: 100 * _field_f1_alone(a, e), "outside 0 to 1"),
-        ("a text", lambda: lambda a, e: "good", "should be a number or a whole number"),
+        ("a text", lambda: lambda a, e: "good", "should be a number, but it is a text"),
     ),
 )
 

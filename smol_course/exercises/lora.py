@@ -7,7 +7,19 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, call, complete, expect, shares, untested, variants
+from smol_course.exercises import (
+    Exercise,
+    Mistake,
+    at_least,
+    call,
+    compared,
+    complete,
+    expect,
+    planted,
+    shares,
+    untested,
+    variants,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,41 +40,54 @@ def _trained(shapes: list[tuple[int, int]], rank: int) -> int:
     return sum(rank * (rows + columns) for rows, columns in shapes)
 
 
+_Shapes = list[tuple[int, int]]
+_COUNT_MISTAKES: dict[str, Callable[[_Shapes, int], float]] = {
+    "These are the frozen matrices' own numbers: count A and B beside them.": lambda shapes, rank: sum(
+        o * i for o, i in shapes
+    ),
+    "The frozen matrices are counted too: only A and B are trained.": lambda shapes, rank: sum(
+        o * i + rank * (o + i) for o, i in shapes
+    ),
+    "Only A is counted: B is trained as well.": lambda shapes, rank: sum(rank * i for _, i in shapes),
+    "Only B is counted: A is trained as well.": lambda shapes, rank: sum(rank * o for o, _ in shapes),
+    "The sides are multiplied: A and B stand beside the matrix, so their sizes add up.": lambda shapes, rank: sum(
+        rank * o * i for o, i in shapes
+    ),
+    "The rank is missing: A has that many rows, and B that many columns.": lambda shapes, rank: sum(
+        o + i for o, i in shapes
+    ),
+    "The rank is counted twice: each side meets it once.": lambda shapes, rank: sum(
+        rank * rank * (o + i) for o, i in shapes
+    ),
+    "Only the first matrix is counted: add up all of the list.": lambda shapes, rank: _trained(shapes[:1], rank),
+    "Only the last matrix is counted: add up all of the list.": lambda shapes, rank: _trained(shapes[-1:], rank),
+    "Each kind of shape is counted once: equal shapes are matrices of their own.": lambda shapes, rank: _trained(
+        list(dict.fromkeys(shapes)), rank
+    ),
+    "There is a bias too many: A and B have none.": lambda shapes, rank: sum(
+        rank * (o + i) + rank + o for o, i in shapes
+    ),
+}
+
+
 def _judge_count(answer: Any) -> str | None:
+    values = []
     for shapes, rank in _EXAMPLES:
         given = list(shapes)
-        found = expect(call(answer, given, rank), (int, float), "what lora_parameters returns")
-        if found != _trained(shapes, rank):
-            return _count_mistake(found, shapes, rank)
-        if type(found) is float:
-            return "The number is right, but it is a float: parameters are counted in whole numbers."
+        values.append(expect(call(answer, given, rank), (int, float), "what lora_parameters returns"))
         if given != shapes:
-            return "The number is right, but your function changed the list that it was given."
-    return None
+            return "Your function changed the list that it was given: look at it only."
+    wanted = [_trained(*case) for case in _EXAMPLES]
 
+    def say(place: int) -> str:
+        shapes, rank = _EXAMPLES[place]
+        right, found = wanted[place], values[place]
+        return f"For shapes {_short(shapes)} and rank {rank} it should be {right:,}, but yours is {found:,}."
 
-def _count_mistake(found: float, shapes: list[tuple[int, int]], rank: int) -> str:
-    """Name the mistake that leads to this number."""
-    right = _trained(shapes, rank)
-    whole = sum(rows * columns for rows, columns in shapes)
-    known = {
-        "These are the frozen matrices' own numbers: count A and B beside them.": whole,
-        "The frozen matrices are counted too: only A and B are trained.": whole + right,
-        "Only A is counted: B is trained as well.": sum(rank * columns for _, columns in shapes),
-        "Only B is counted: A is trained as well.": sum(rank * rows for rows, _ in shapes),
-        "The sides are multiplied: A and B stand beside the matrix, so their sizes add up.": rank * whole,
-        "The rank is missing: A has that many rows, and B that many columns.": right / rank,
-        "The rank is counted twice: each side meets it once.": rank * right,
-        "Only the first matrix is counted: add up all of the list.": _trained(shapes[:1], rank),
-        "Each kind of shape is counted once: equal shapes are matrices of their own.": _trained(
-            list(dict.fromkeys(shapes)), rank
-        ),
-        "There is a bias too many: A and B have none.": right + sum(rank + rows for rows, _ in shapes),
-    }
-    for message, number in known.items():
-        if found == number:
-            return message
-    return f"For shapes {_short(shapes)} and rank {rank} it should be {right:,}, but yours is {found:,}."
+    mistake = compared(values, wanted, _EXAMPLES, _COUNT_MISTAKES, say)
+    if not mistake and any(type(value) is float for value in values):
+        return "The number is right, but it is a float: parameters are counted in whole numbers."
+    return mistake
 
 
 def _short(shapes: list[tuple[int, int]]) -> str:
@@ -84,40 +109,7 @@ _TURTLE = Exercise(
         "For one matrix of shape (out, in) that is rank · in + out · rank. Add it up over the list.",
     ),
     wrong=(
-        ("only A", lambda: lambda shapes, rank: sum(rank * i for _, i in shapes), "Only A is counted"),
-        ("only B", lambda: lambda shapes, rank: sum(rank * o for o, _ in shapes), "Only B is counted"),
-        (
-            "multiplies the sides",
-            lambda: lambda shapes, rank: sum(rank * o * i for o, i in shapes),
-            "sides are multiplied",
-        ),
-        (
-            "the frozen matrices",
-            lambda: lambda shapes, rank: sum(o * i for o, i in shapes),
-            "frozen matrices' own",
-        ),
-        (
-            "both",
-            lambda: lambda shapes, rank: sum(o * i + rank * (o + i) for o, i in shapes),
-            "counted too: only A and B",
-        ),
-        ("no rank", lambda: lambda shapes, rank: sum(o + i for o, i in shapes), "The rank is missing"),
-        (
-            "rank twice",
-            lambda: lambda shapes, rank: sum(rank * rank * (o + i) for o, i in shapes),
-            "counted twice",
-        ),
-        (
-            "the first only",
-            lambda: lambda shapes, rank: rank * sum(shapes[0]) if shapes else 0,
-            "Only the first matrix",
-        ),
-        ("each shape once", lambda: lambda shapes, rank: _trained(set(shapes), rank), "equal shapes"),
-        (
-            "a bias",
-            lambda: lambda shapes, rank: sum(rank * (o + i) + rank + o for o, i in shapes),
-            "a bias too many",
-        ),
+        *planted(_COUNT_MISTAKES),
         ("a float", lambda: lambda shapes, rank: float(_trained(shapes, rank)), "it is a float"),
         (
             "a list",
@@ -163,9 +155,10 @@ def _cases() -> list[tuple[tuple["Tensor", "Tensor", "Tensor"], float, bool]]:
 def _judge_merge(answer: Any) -> str | None:
     import torch
 
-    for tensors, alpha, stabilised in _cases():
+    for number, (tensors, alpha, stabilised) in enumerate(_cases()):
         given = [tensor.clone() for tensor in tensors]
-        merged = _tensor(call(answer, *given, alpha, rank_stabilised=stabilised), tensors[0])
+        named = {} if number == 2 else {"rank_stabilised": stabilised}  # once as it is by itself
+        merged = _tensor(call(answer, *given, alpha, **named), tensors[0])
         if not all(torch.equal(one, other) for one, other in zip(given, tensors, strict=True)):
             return "Your function changes the tensors that it was given: make a new one, do not use += here."
         if merged is given[0]:
@@ -267,6 +260,12 @@ def _order(weight: "Tensor", A: "Tensor", B: "Tensor", alpha: float, rank_stabil
     return weight + _right_factor(alpha, len(A), rank_stabilised) * A @ B
 
 
+def _stabilised_by_itself(
+    weight: "Tensor", A: "Tensor", B: "Tensor", alpha: float, rank_stabilised: bool = True
+) -> Any:
+    return (weight + _right_factor(alpha, len(A), rank_stabilised) * B @ A).to(weight.dtype)
+
+
 def _by_side(weight: "Tensor", A: "Tensor", B: "Tensor", alpha: float, rank_stabilised: bool = False) -> Any:
     return weight + _right_factor(alpha, A.shape[1], rank_stabilised) * B @ A
 
@@ -278,6 +277,7 @@ _DOG = Exercise(
     goal="Merge an adapter into its matrix, by hand.",
     minutes=20,
     judge=_judge_merge,
+    needs=("torch",),
     hints=(
         "The layer computes W x + factor · B A x. For which one matrix M is that M x?",
         "r is how many rows A has. The factor is alpha / r, or alpha / √r if rank_stabilised.",
@@ -307,6 +307,7 @@ _DOG = Exercise(
             _merged_by(lambda alpha, rank, stabilised: alpha / rank**0.5),
             "Without rank_stabilised the factor is",
         ),
+        ("stabilised by itself", lambda: _stabilised_by_itself, "Without rank_stabilised the factor is alpha / r, but"),
         ("divides by a side", lambda: _by_side, "r is how many rows A has"),
         ("subtracts", _merged(lambda weight, update: (weight - update).to(weight.dtype)), "subtracted"),
         ("the update alone", _merged(lambda weight, update: update), "the update alone"),
@@ -363,7 +364,7 @@ def _budget_mistake(results: dict[str, Any]) -> str | None:
 
 def _compared(mine: list[float], baseline: list[float]) -> str | None:
     mean, theirs = sum(mine) / len(mine), sum(baseline) / len(baseline)
-    if mean < theirs - 1e-9:
+    if not at_least(mean, theirs):
         return f"The mean of your runs ({mean:.3f}) is below the notebook's ({theirs:.3f})."
     if min(mine) < min(baseline):
         return (

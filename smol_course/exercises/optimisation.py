@@ -7,7 +7,19 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, Mistake, NotYet, call, complete, enough, expect, variants
+from smol_course.exercises import (
+    Exercise,
+    Mistake,
+    NotYet,
+    at_least,
+    call,
+    compared,
+    complete,
+    enough,
+    expect,
+    planted,
+    variants,
+)
 
 # --- 🐢 How large is the cache? -----------------------------------------------------------------------------
 
@@ -94,6 +106,7 @@ _GUESSES = (
     ([4, 4, 4], [4, 5, 4, 4]),
     ([0, 0], [0, 0, 0]),
     ([], [3]),
+    ([8, 6, 7, 5], [8, 1, 7, 5, 3]),
 )
 
 
@@ -104,47 +117,56 @@ def _accepted(guesses: list[int], wanted: list[int]) -> list[int]:
     return [*guesses[:right], wanted[right]]
 
 
+def _equal(guesses: list[int], wanted: list[int]) -> list[int]:
+    return [guess for guess, want in zip(guesses, wanted, strict=False) if guess == want]
+
+
+def _wrong_one_kept(guesses: list[int], wanted: list[int]) -> list[int]:
+    right = _accepted(guesses, wanted)
+    return right if guesses == wanted[:-1] else guesses[: len(right)]
+
+
+_ACCEPTED_MISTAKES: dict[str, Callable[[list[int], list[int]], list[int]]] = {
+    "The model's own token is missing: the pass has computed it anyway.": lambda g, w: _accepted(g, w)[:-1],
+    "The model's own token is missing where all guesses are right: `wanted` is one longer.": lambda g, w: _accepted(
+        g, w
+    )[: len(g)],
+    "The wrong guess is kept: the model's own token takes its place.": lambda g, w: [
+        *g[: len(_accepted(g, w))],
+        _accepted(g, w)[-1],
+    ],
+    "The first wrong guess is kept instead of the model's own token.": _wrong_one_kept,
+    "All that the model wanted is written: behind a wrong guess it has read the wrong text.": lambda g, w: list(w),
+    "All guesses are taken, right or wrong.": lambda g, w: list(g),
+    "All guesses are taken, and a token behind them.": lambda g, w: [*g, w[-1]],
+    "Guesses behind the first wrong one are taken: they continue a text that is not written.": _equal,
+    "Guesses behind the first wrong one are taken: they stand behind another text.": lambda g, w: [
+        *_equal(g, w),
+        w[-1],
+    ],
+    "Behind a wrong guess the last token of `wanted` is taken: take the one at that place.": lambda g, w: [
+        *_accepted(g, w)[:-1],
+        w[-1],
+    ],
+    "Only the model's first token is written: right guesses stay.": lambda g, w: w[:1],
+}
+
+
 def _judge_accepted(answer: Any) -> str | None:
+    values = []
     for guesses, wanted in _GUESSES:
         given = [list(guesses), list(wanted)]
         found = expect(call(answer, *given), list, "what accepted returns")
-        for token in found:
-            expect(token, int, "each token of what accepted returns")
-        if found != _accepted(guesses, wanted):
-            return _accepted_mistake(found, guesses, wanted)
+        values.append([expect(token, int, "each token of what accepted returns") for token in found])
         if given != [guesses, wanted]:
-            return "The tokens are right, but your function changed a list that it was given."
-    return None
+            return "Your function changed a list that it was given: work on a copy."
+    right = [_accepted(*case) for case in _GUESSES]
 
+    def say(place: int) -> str:
+        guesses, wanted = _GUESSES[place]
+        return f"For guesses {guesses} and wanted {wanted} it should be {right[place]}, not {str(values[place])[:60]}."
 
-def _anywhere(guesses: list[int], wanted: list[int]) -> list[int]:
-    return [guess for guess, want in zip(guesses, wanted, strict=False) if guess == want] + [wanted[-1]]
-
-
-def _accepted_mistake(found: list[int], guesses: list[int], wanted: list[int]) -> str:
-    """Name the mistake that leads to these tokens."""
-    right = _accepted(guesses, wanted)
-    known: list[tuple[str, list[int]]] = [
-        ("The model's own token is missing: the pass has computed it anyway.", right[:-1]),
-        ("The wrong guess is kept: the model's own token takes its place.", [*guesses[: len(right)], right[-1]]),
-        ("The first wrong guess is kept instead of the model's own token.", guesses[: len(right)]),
-        ("All that the model wanted is written: behind a wrong guess it has read the wrong text.", wanted),
-        ("All guesses are taken, right or wrong.", guesses),
-        ("All guesses are taken, and a token behind them.", [*guesses, wanted[-1]]),
-        ("Guesses behind the first wrong one are taken: they continue a text that is not written.", [
-            *[guess for guess, want in zip(guesses, wanted, strict=False) if guess == want]
-        ]),
-        ("Guesses behind the first wrong one are taken: they stand behind another text.", _anywhere(guesses, wanted)),
-        ("One token is too few: all guesses are right, and the model's next one follows.", guesses[:-1]),
-    ]  # fmt: skip
-    for message, tokens in known:
-        if found == tokens:
-            return message
-    return f"For guesses {guesses} and wanted {wanted} it should be {right}, not {found}."
-
-
-def _accepting(change: Callable[[list[int], list[int]], list[int]]) -> Callable[[], Any]:
-    return lambda: change
+    return compared(values, right, _GUESSES, _ACCEPTED_MISTAKES, say)
 
 
 _DOG = Exercise(
@@ -162,24 +184,10 @@ _DOG = Exercise(
         "That holds too when all guesses were right: `wanted` is one longer.",
     ),
     wrong=(
-        ("no own token", _accepting(lambda g, w: _accepted(g, w)[:-1]), "own token is missing"),
-        ("all guesses", _accepting(lambda g, w: list(g)), "instead of the model's own token"),
-        ("all that is wanted", _accepting(lambda g, w: list(w)), "All that the model wanted"),
-        (
-            "keeps the wrong one too",
-            _accepting(lambda g, w: [*g[: len(_accepted(g, w))], _accepted(g, w)[-1]]),
-            "wrong guess is kept: the model's own",
-        ),
-        ("guesses and one", _accepting(lambda g, w: [*g, w[-1]]), "and a token behind them"),
-        ("any equal one", _accepting(_anywhere), "stand behind another text"),
-        (
-            "loses the last",
-            _accepting(lambda g, w: _accepted(g, w) if g != w[:-1] else list(g)),
-            "own token is missing: the pass",
-        ),
-        ("a number", _accepting(lambda g, w: len(_accepted(g, w))), "should be a list"),  # type: ignore
-        ("changes", _accepting(lambda g, w: _accepted(g, w) + (w.clear() or [])), "changed a list"),  # type: ignore
-        ("another token", _accepting(lambda g, w: [*_accepted(g, w), 77]), "it should be [5, 7, 8], not"),
+        *planted(_ACCEPTED_MISTAKES),
+        ("a number", lambda: lambda g, w: len(_accepted(g, w)), "should be a list"),
+        ("changes", lambda: lambda g, w: _accepted(g, w) + (w.clear() or []), "changed a list"),
+        ("another token", lambda: lambda g, w: [*_accepted(g, w), 77], "it should be [5, 7, 8], not"),
     ),
 )
 
@@ -207,8 +215,11 @@ def _judge_results(answer: Any) -> str | None:
         if expect(name, str, "each id in chosen_on").lower().startswith(("test-", "hard-")):
             return f"You chose on a message of a test split ({name[:20]}): it can test nothing now."
     slowest, best = min(results["my_tokens_per_second"]), max(results["baseline_tokens_per_second"])
-    if slowest < _TIMES * best:
-        return f"Your slowest run ({slowest:.0f} tokens/s) is {slowest / best:.2f} times the notebook's best."
+    if not at_least(slowest, _TIMES * best):
+        return (
+            f"Your slowest run ({slowest:.0f} tokens/s) is {slowest / best:.3f} times the notebook's best "
+            f"({best:.0f}): {_TIMES} times is asked for, by each of your runs."
+        )
     return _accuracy_mistake(results)
 
 
@@ -225,7 +236,10 @@ def _accuracy_mistake(results: dict[str, Any]) -> str | None:
     changed = min(lost + won, 1000)
     at_least = sum(math.comb(changed, k) for k in range(min(lost, changed), changed + 1)) / 2**changed
     if lost > won and at_least < 0.025:
-        return f"{lost} messages lost and {won} won: chance explains that in {at_least:.1%} of cases only."
+        return (
+            f"{lost} messages lost and {won} won: chance explains that in {at_least:.1%} of cases only; "
+            "as accurate as the notebook's engine is asked for."
+        )
     return None
 
 
@@ -262,7 +276,7 @@ _LION = Exercise(
         (
             "not enough",
             _form(my_tokens_per_second=[260.0, 140.0, 255.0]),
-            "is 1.39 times the notebook's best",
+            "is 1.386 times the notebook's best (101): 1.5 times is asked for",
         ),
         ("few messages", _form(test_messages=48), "48 test messages decide too little"),
         ("chosen on the test", _form(chosen_on=["test-0007"]), "a test split (test-0007)"),

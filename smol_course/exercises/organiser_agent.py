@@ -25,7 +25,26 @@ _WEEKS = (
     ("one too many", [_GYM, _LUNCH], [_GYM], False),
     ("one missing", [_GYM], [_GYM, _LUNCH], False),
     ("one of them twice", [_GYM, _GYM, _LUNCH], [_GYM, _LUNCH, _LUNCH], False),
-    ("another time", [_event("gym", start="10:00")], [_GYM], False),
+    ("another start", [_event("gym", start="10:00")], [_GYM], False),
+    ("another day", [_event("gym", "tuesday")], [_GYM], False),
+    ("another title", [_event("swim")], [_GYM], False),
+    (
+        "two titles exchanged",
+        [_event("lunch"), _event("gym", "friday", "12:30")],
+        [_GYM, _LUNCH],
+        False,
+    ),
+    ("two days exchanged", [_event("gym", "friday"), _event("lunch", start="12:30")], [_GYM, _LUNCH], False),
+    ("two starts exchanged", [_event("gym", start="12:30"), _event("lunch", "friday")], [_GYM, _LUNCH], False),
+    (
+        "another order of like titles",
+        [_event("gym", "friday"), _event("Gym", "monday", "18:00"), _GYM],
+        [_GYM, _event("gym", "monday", "18:00"), _event("GYM", "friday")],
+        True,
+    ),
+    ("two empty weeks", [], [], True),
+    ("an empty one beside one with an event", [], [_GYM], False),
+    ("an event beside an empty week", [_GYM], [], False),
 )
 
 
@@ -50,10 +69,17 @@ def _week_mistake(what: str, right: bool) -> str:
         "other capital letters, and numbers": "titles are compared without upper and lower case; `id` does not count.",
         "one too many": "an event that nobody wanted is a mistake: look at both lists.",
         "one missing": "an event that is missing is a mistake: look at both lists.",
-        "one of them twice": "each event counts as often as it stands there: a set forgets that.",
-        "another time": "the start counts, too.",
+        "one of them twice": "each event counts as often as it stands there (a set forgets that).",
+        "another start": "the start counts, too.",
+        "another day": "the day counts, too.",
+        "another title": "the title counts, too.",
+        "two titles exchanged": "each event has its own title: the three belong together.",
+        "two days exchanged": "each event has its own day: the three belong together.",
+        "two starts exchanged": "each event has its own start: the three belong together.",
+        "an empty one beside one with an event": "an event is missing.",
+        "an event beside an empty week": "an event that nobody wanted is a mistake.",
     }
-    return f"{what}: it should be {right}; {reasons.get(what, 'these are the same week.')}"
+    return f"{what[0].upper()}{what[1:]}: it should be {right}; {reasons.get(what, 'these are the same week.')}"
 
 
 def _emptying(found: list, wanted: list) -> bool:
@@ -64,6 +90,12 @@ def _emptying(found: list, wanted: list) -> bool:
             return False
         left.remove(key)
     return not left
+
+
+def _columns(found: list, wanted: list) -> bool:
+    """Titles, days and starts are compared, each sorted by itself."""
+    left, right = ([sorted(column) for column in zip(*map(_key, week), strict=True)] for week in (found, wanted))
+    return left == right
 
 
 _TURTLE = Exercise(
@@ -89,14 +121,30 @@ _TURTLE = Exercise(
             lambda: lambda f, w: Counter(_key(e)[:2] for e in f) == Counter(_key(e)[:2] for e in w),
             "the start counts",
         ),
+        (
+            "only starts",
+            lambda: lambda f, w: sorted(e["start"] for e in f) == sorted(e["start"] for e in w),
+            "day counts",
+        ),
+        (
+            "no title",
+            lambda: lambda f, w: sorted(_key(e)[1:] for e in f) == sorted(_key(e)[1:] for e in w),
+            "the title counts",
+        ),
+        ("each by itself", lambda: _columns, "own title: the three belong together"),
         ("empties a list", lambda: _emptying, "changed the lists"),
-        ("a number", lambda: lambda f, w: 1, "should be bool"),
+        ("a number", lambda: lambda f, w: 1, "should be True or False"),
     ),
 )
 
 # --- 🐕 Stop a runaway --------------------------------------------------------------------------------------
 
-_A, _B, _C = ("list(monday)", "nothing"), ("list(friday)", "1: gym"), ("add(gym)", "added 2")
+_A, _B, _C, _D = (
+    ("list(monday)", "nothing"),
+    ("list(friday)", "1: gym"),
+    ("add(gym)", "added 2"),
+    ("list(monday)", "2: gym"),
+)
 _RUNS: tuple[tuple[str, list[tuple[str, str]], int, str | None], ...] = (
     ("a fresh run", [], 5, None),
     ("three different steps", [_A, _B, _C], 5, None),
@@ -107,6 +155,38 @@ _RUNS: tuple[tuple[str, list[tuple[str, str]], int, str | None], ...] = (
     ("to and fro", [_C, _A, _B, _A, _B], 9, "to and fro"),
     ("the same pair three times, some steps ago", [_A, _A, _A, _B], 9, None),
     ("two reasons at once", [_A, _A, _A], 3, "too many steps"),
+    ("more steps than allowed", [_A, _B, _C, _D], 3, "too many steps"),
+    ("to and fro, and no step left", [_A, _B, _A, _B], 4, "too many steps"),
+    ("the same pair four times", [_A, _A, _A, _A], 9, "the same again"),
+    ("the first three steps are the same pair", [_A, _A, _A], 9, "the same again"),
+    ("to and fro from the first step on", [_B, _A, _B, _A], 9, "to and fro"),
+    ("to and fro three times", [_A, _B, _A, _B, _A, _B], 9, "to and fro"),
+    *(
+        (f"steps {' '.join(letters)}", [{"A": _A, "B": _B, "C": _C, "D": _D}[one] for one in letters], 9, None)
+        for letters in (
+            "A",
+            "BAA",
+            "ABA",
+            "AAB",
+            "ABCD",
+            "ABCA",
+            "ABCB",
+            "ABAC",
+            "ABBA",
+            "AABB",
+            "ABDB",
+            "ABABC",
+            "ADAA",
+        )
+    ),
+    (
+        "the same calls to and fro with other observations",
+        [("a()", "1"), ("b()", "1"), ("a()", "2"), ("b()", "2")],
+        9,
+        None,
+    ),
+    ("other calls with the same observation", [("a()", "ok"), ("b()", "ok"), ("c()", "ok"), ("d()", "ok")], 9, None),
+    ("other calls with observations to and fro", [("a()", "1"), ("b()", "2"), ("c()", "1"), ("d()", "2")], 9, None),
 )
 
 
@@ -131,7 +211,7 @@ def _judge_end(answer: Any) -> str | None:
         raise NotYet("must_end never stops anything so far: return the reason as a text.")
     for said, (what, steps, most, wanted) in zip(found, _RUNS, strict=True):
         if said != wanted:
-            return _end_mistake(what, len(steps), most, said, wanted)
+            return _end_mistake(what, steps, most, said, wanted)
     return None
 
 
@@ -149,15 +229,18 @@ def _said(answer: Any, steps: list[tuple[str, str]], most: int) -> str | None:
     return None if box[0] is None else expect(box[0], str, "what must_end returns")
 
 
-def _end_mistake(what: str, steps: int, most: int, said: str | None, wanted: str | None) -> str:
+def _end_mistake(what: str, steps: list[tuple[str, str]], most: int, said: str | None, wanted: str | None) -> str:
     if what == "as many steps as allowed" and said is None:
-        return f"{what}: {steps} steps of at most {most} were made, so it must end before the next one."
-    if what == "the same call with other observations":
+        return f"{what}: {len(steps)} steps of at most {most} were made, so it must end before the next one."
+    if what == "the same call with other observations" and said == "the same again":
         return f"{what}: something changes each time, so it is no loop. Compare the pairs, not the calls."
-    if what == "the same pair three times, some steps ago":
+    if what == "the same pair three times, some steps ago" and said == "the same again":
         return f"{what}: look at the last steps only; this run has gone on."
-    if what == "the same pair twice":
+    if what == "the same pair twice" and said == "the same again":
         return f"{what}: that may happen; three in a row are the limit."
+    if what.startswith("steps ") and said:
+        same = "; D is the same call as A and sees something else" if "D" in what else ""
+        return f"{what} (each letter is a pair{same}): the run may go on, but yours says {said!r}."
     return f"{what}: it should be {wanted!r}, but yours is {said!r}."
 
 
@@ -208,6 +291,20 @@ _DOG = Exercise(
             "two are enough",
             _ending(lambda s, m, r: r or ("the same again" if len(s) > 1 and s[-1] == s[-2] else None)),
             "three in a row are the limit",
+        ),
+        (
+            "any four that differ",
+            _ending(
+                lambda s, m, r: (
+                    r or ("to and fro" if len(s) > 3 and all(s[-k] != s[-k - 1] for k in (1, 2, 3)) else None)
+                )
+            ),
+            "steps A B C D",
+        ),
+        (
+            "only the outer ones",
+            _ending(lambda s, m, r: r or ("the same again" if len(s) > 2 and s[-1] == s[-3] else None)),
+            "steps A B A (each",
         ),
         ("no to and fro", _ending(lambda s, m, r: None if r == "to and fro" else r), "to and fro: it should be"),
         (

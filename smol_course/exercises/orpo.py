@@ -1,9 +1,10 @@
 """The exercises of the notebook orpo: the odds-ratio term, and a log odds ratio that holds at the extremes."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, call, expect
+from smol_course.exercises import Exercise, Nearly, call, compared, number, planted
 
 # --- 🐢 The odds-ratio term ---------------------------------------------------------------------------------
 
@@ -22,48 +23,43 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
+_Term = Callable[[float, float], float]
+_TERM_MISTAKES: dict[str, _Term] = {
+    "These are probabilities, not odds: divide each p by 1 - p first.": lambda c, r: math.log1p(r / c),
+    "Chosen and rejected are exchanged, or both odds turned round: each p / (1 - p), chosen on top.": lambda c, r: (
+        -math.log(_sigmoid(math.log(_odds(r)) - math.log(_odds(c))))
+    ),
+    "The sign is missing: a loss is minus the log sigmoid.": lambda c, r: -_term(c, r),
+    "The last logarithm is missing: this is the sigmoid itself.": lambda c, r: _sigmoid(math.log(_odds(c) / _odds(r))),
+    "The sigmoid is missing: this is the log odds ratio itself.": lambda c, r: math.log(_odds(c) / _odds(r)),
+    "The sigmoid is missing: this is minus the log odds ratio.": lambda c, r: -math.log(_odds(c) / _odds(r)),
+    "The first logarithm is missing: the sigmoid gets the ratio, and should get its logarithm.": lambda c, r: (
+        -math.log(_sigmoid(_odds(c) / _odds(r)))
+    ),
+    "The sigmoid gets the difference of the odds: it should get the logarithm of their ratio.": lambda c, r: (
+        -math.log(_sigmoid(_odds(c) - _odds(r)))
+    ),
+    "This is the odds ratio: its logarithm, the sigmoid and the last logarithm are missing.": lambda c, r: (
+        _odds(c) / _odds(r)
+    ),
+    "This is in bits (a logarithm to base 2); nats are asked for.": lambda c, r: _term(c, r) / math.log(2),
+    "The term is multiplied by a weight of 0.1: leave it out here.": lambda c, r: 0.1 * _term(c, r),
+    "The rejected answer is left out: divide by its odds.": lambda c, r: -math.log(_sigmoid(math.log(_odds(c)))),
+    "The chosen answer is left out: its odds are divided by those of the rejected one.": lambda c, r: (
+        -math.log(_sigmoid(-math.log(_odds(r))))
+    ),
+}
+
+
 def _judge_term(answer: Any) -> str | None:
-    for chosen, rejected in _PAIRS:
-        value = _number(call(answer, chosen, rejected), "what odds_ratio_term returns")
-        wanted = _term(chosen, rejected)
-        if not _close(value, wanted, 1e-4):
-            return _term_mistake(value, wanted, chosen, rejected)
-    return None
+    values = [Nearly(number(call(answer, *pair), "what odds_ratio_term returns"), 1e-4) for pair in _PAIRS]
+    wanted = [_term(*pair) for pair in _PAIRS]
 
+    def say(place: int) -> str:
+        chosen, rejected = _PAIRS[place]
+        return f"For {chosen} and {rejected} the term should be {wanted[place]:.4f}, but yours is {values[place]:.4f}."
 
-def _number(value: Any, what: str) -> float:
-    """A float, or what a tensor or array without dimensions holds. Raises Mistake or NotYet."""
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        value = value.item()
-    return float(expect(value, (float, int), what))
-
-
-def _close(value: float, wanted: float, tolerance: float) -> bool:
-    return math.isfinite(value) and math.isclose(value, wanted, rel_tol=tolerance, abs_tol=tolerance)
-
-
-def _term_mistake(value: float, wanted: float, chosen: float, rejected: float) -> str:
-    """Name the mistake that leads to this value."""
-    odds, ratio = _odds(chosen), _odds(chosen) / _odds(rejected)
-    known = {
-        "These are probabilities, not odds: divide each p by 1 - p first.": math.log1p(rejected / chosen),
-        "Chosen and rejected are exchanged: the chosen one's odds stand above the line.": _term(rejected, chosen),
-        "The sign is missing: a loss is minus the log sigmoid.": -wanted,
-        "The last logarithm is missing: this is the sigmoid itself.": _sigmoid(math.log(ratio)),
-        "The sigmoid is missing: this is the log odds ratio itself.": math.log(ratio),
-        "The sigmoid is missing: this is minus the log odds ratio.": -math.log(ratio),
-        "The first logarithm is missing: the sigmoid gets the ratio, and should get its logarithm.": -math.log(
-            _sigmoid(ratio)
-        ),
-        "This is the odds ratio: its logarithm, the sigmoid and the last logarithm are missing.": ratio,
-        "This is in bits (a logarithm to base 2); nats are asked for.": wanted / math.log(2),
-        "The term is multiplied by a weight of 0.1: leave it out here.": 0.1 * wanted,
-        "The rejected answer is left out: divide by its odds.": -math.log(_sigmoid(math.log(odds))),
-    }
-    for message, number in known.items():
-        if _close(value, number, 1e-4):
-            return message
-    return f"For {chosen} and {rejected} the term should be {wanted:.4f}, but yours is {value:.4f}."
+    return compared(values, wanted, _PAIRS, _TERM_MISTAKES, say)
 
 
 _TURTLE = Exercise(
@@ -79,20 +75,8 @@ _TURTLE = Exercise(
         "`sigmoid(x)` is `1 / (1 + math.exp(-x))`. The notebook has imported `math`.",
     ),
     wrong=(
-        ("probabilities", lambda: lambda c, r: math.log1p(r / c), "These are probabilities, not odds"),
-        ("exchanged", lambda: lambda c, r: _term(r, c), "are exchanged"),
-        ("no minus", lambda: lambda c, r: -_term(c, r), "The sign is missing"),
-        ("no last logarithm", lambda: lambda c, r: math.exp(-_term(c, r)), "this is the sigmoid itself"),
-        ("no sigmoid", lambda: lambda c, r: -math.log(_odds(c) / _odds(r)), "minus the log odds ratio"),
-        (
-            "no first logarithm",
-            lambda: lambda c, r: -math.log(_sigmoid(_odds(c) / _odds(r))),
-            "The first logarithm is missing",
-        ),
-        ("the ratio", lambda: lambda c, r: _odds(c) / _odds(r), "This is the odds ratio"),
-        ("bits", lambda: lambda c, r: _term(c, r) / math.log(2), "in bits"),
-        ("weighted", lambda: lambda c, r: 0.1 * _term(c, r), "by a weight of 0.1"),
-        ("text", lambda: lambda c, r: f"{_term(c, r):.3f}", "should be a number or a whole number, but it is a text"),
+        *planted(_TERM_MISTAKES),
+        ("text", lambda: lambda c, r: f"{_term(c, r):.3f}", "should be a number, but it is a text"),
     ),
 )
 
@@ -122,22 +106,35 @@ def _log_odds(x: float) -> float:
 
 
 def _judge_ratio(answer: Any) -> str | None:
-    for chosen, rejected in _LOGS:
-        where = f"For log_chosen = {chosen:.4g} and log_rejected = {rejected:.4g}"
-        try:
-            value = _number(call(answer, chosen, rejected), "what log_odds_ratio returns")
-        except Exception as error:
-            if _extreme(chosen, rejected) and any(
-                word in str(error) for word in ("domain error", "division by zero", "expected a positive")
-            ):
-                return f"{where}: {_lost(chosen, rejected)}"
-            raise
-        wanted = _log_odds(chosen) - _log_odds(rejected)
-        if not _close(value, wanted, 1e-9):
-            if _extreme(chosen, rejected):
-                return f"{where} it should be {wanted:.6g}, but yours is {value:.6g}: {_lost(chosen, rejected)}"
-            return _ratio_mistake(value, wanted, chosen, rejected)
-    return None
+    tame = [pair for pair in _LOGS if not _extreme(*pair)]
+    values = [Nearly(number(call(answer, *pair), "what log_odds_ratio returns"), 1e-9) for pair in tame]
+    wanted = [_log_odds(chosen) - _log_odds(rejected) for chosen, rejected in tame]
+
+    def say(place: int) -> str:
+        chosen, rejected = tame[place]
+        return (
+            f"For log_chosen = {chosen:.4g} and log_rejected = {rejected:.4g} it should be {wanted[place]:.9g}, "
+            f"but yours is {values[place]:.9g}."
+        )
+
+    return compared(values, wanted, tame, _RATIO_MISTAKES, say) or next(
+        (said for pair in _LOGS if pair not in tame and (said := _extreme_mistake(answer, *pair))), None
+    )
+
+
+def _extreme_mistake(answer: Any, chosen: float, rejected: float) -> str | None:
+    """What goes wrong at an extreme, for a function that is right where nothing is extreme."""
+    where = f"For log_chosen = {chosen:.4g} and log_rejected = {rejected:.4g}"
+    try:
+        value = number(call(answer, chosen, rejected), "what log_odds_ratio returns")
+    except Exception as error:
+        if any(word in str(error) for word in ("domain error", "division by zero", "expected a positive")):
+            return f"{where}: {_lost(chosen, rejected)}"
+        raise
+    wanted = _log_odds(chosen) - _log_odds(rejected)
+    if Nearly(value, 1e-9) == wanted:
+        return None
+    return f"{where} it should be {wanted:.12g}, but yours is {value:.12g}: {_lost(chosen, rejected)}"
 
 
 def _extreme(chosen: float, rejected: float) -> bool:
@@ -151,27 +148,29 @@ def _lost(chosen: float, rejected: float) -> str:
     return "exp(x) is 0 as a float, and its logarithm is lost. Log p is given: never go through p and back."
 
 
-def _ratio_mistake(value: float, wanted: float, chosen: float, rejected: float) -> str:
-    """Name the mistake that leads to this value for a tame pair."""
-    both = _log1mexp(chosen) - _log1mexp(rejected)
-    known = {
-        "This is the ratio of probabilities, not of odds: log(1 - p) of both is missing.": chosen - rejected,
-        "The sign before log(1 - p) is wrong: odds divide by 1 - p, so it is subtracted.": chosen - rejected + both,
-        "Chosen and rejected are exchanged.": -wanted,
-        "This is the odds ratio: its logarithm is asked for.": math.exp(wanted),
-        "This is the whole odds-ratio term: stop before the sigmoid.": math.log1p(math.exp(-wanted)),
-        "This is minus the whole odds-ratio term: stop before the sigmoid.": -math.log1p(math.exp(-wanted)),
-        "Only the chosen answer's log odds: subtract the rejected one's.": _log_odds(chosen),
-        "The two log odds are added: subtract the rejected one's.": _log_odds(chosen) + _log_odds(rejected),
-        "Only log(1 - p) is compared: log p of both is missing.": -both,
-    }
-    for message, number in known.items():
-        if _close(value, number, 1e-6):
-            return message
-    return (
-        f"For log_chosen = {chosen:.4g} and log_rejected = {rejected:.4g} it should be {wanted:.9g}, "
-        f"but yours is {value:.9g}."
-    )
+_RATIO_MISTAKES: dict[str, _Term] = {
+    "This is the ratio of probabilities, not of odds: log(1 - p) of both is missing.": lambda c, r: c - r,
+    "The sign before log(1 - p) is wrong: odds divide by 1 - p, so it is subtracted.": lambda c, r: (
+        (c + _log1mexp(c)) - (r + _log1mexp(r))
+    ),
+    "The sign is turned: the rejected one's log odds are subtracted from the chosen one's.": lambda c, r: (
+        _log_odds(r) - _log_odds(c)
+    ),
+    "This is the odds ratio: its logarithm is asked for.": lambda c, r: math.exp(_log_odds(c) - _log_odds(r)),
+    "This is the whole odds-ratio term: stop before the sigmoid.": lambda c, r: math.log1p(
+        math.exp(_log_odds(r) - _log_odds(c))
+    ),
+    "This is minus the whole odds-ratio term: stop before the sigmoid.": lambda c, r: (
+        -math.log1p(math.exp(_log_odds(r) - _log_odds(c)))
+    ),
+    "Only the chosen answer's log odds: subtract the rejected one's.": lambda c, r: _log_odds(c),
+    "The two log odds are added: subtract the rejected one's.": lambda c, r: _log_odds(c) + _log_odds(r),
+    "Only log(1 - p) is compared: log p of both is missing.": lambda c, r: _log1mexp(r) - _log1mexp(c),
+    "The logarithms are taken for probabilities: log p is given, not p.": lambda c, r: math.log(
+        abs(c / (1 - c)) / abs(r / (1 - r))
+    ),
+    "The logarithm has base 2; nats are asked for.": lambda c, r: (_log_odds(c) - _log_odds(r)) / math.log(2),
+}
 
 
 def _through_probabilities(chosen: float, rejected: float) -> float:
@@ -197,16 +196,7 @@ _DOG = Exercise(
         "When x is far below 0, exp(x) is tiny: log(1 - tiny) is `math.log1p(-math.exp(x))`. Change over at -log 2.",
     ),
     wrong=(
-        ("probabilities", lambda: lambda c, r: c - r, "the ratio of probabilities"),
-        ("sign", lambda: lambda c, r: (c + _log1mexp(c)) - (r + _log1mexp(r)), "The sign before log(1 - p)"),
-        ("exchanged", lambda: lambda c, r: _log_odds(r) - _log_odds(c), "are exchanged"),
-        ("the ratio", lambda: lambda c, r: math.exp(_log_odds(c) - _log_odds(r)), "its logarithm is asked for"),
-        (
-            "the whole term",
-            lambda: lambda c, r: math.log1p(math.exp(_log_odds(r) - _log_odds(c))),
-            "This is the whole odds-ratio term",
-        ),
-        ("one answer", lambda: lambda c, r: _log_odds(c), "Only the chosen answer's"),
+        *planted(_RATIO_MISTAKES),
         ("through p", lambda: _through_probabilities, "loses its digits when exp(x) is near 1"),
         (
             "through p, clipped",

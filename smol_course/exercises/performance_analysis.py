@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, call, expect
+from smol_course.exercises import Exercise, call, compared, expect, planted
 
 # --- 🐢 Perplexity ------------------------------------------------------------------------------------------
 
@@ -100,87 +100,86 @@ def _p(gained: int, lost: int) -> float:
     return min(1.0, 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n)
 
 
-def _tables(both: int, gained: int, lost: int, none: int, first: int = 0) -> tuple[dict[str, bool], dict[str, bool]]:
-    """Results before and after, by message; ``first`` is the number of the first message."""
-    kinds = [(True, True)] * both + [(False, True)] * gained + [(True, False)] * lost + [(False, False)] * none
-    names = [f"test-{first + number:04d}" for number in range(len(kinds))]
-    before, after = ({name: pair[side] for name, pair in zip(names, kinds, strict=True)} for side in (0, 1))
+_Results = dict[str, bool]
+_KINDS = {"+": (True, True), "g": (False, True), "l": (True, False), "-": (False, False)}
+
+
+def _tables(kinds: str) -> tuple[_Results, _Results]:
+    """Results before and after of one message for each sign: both right, gained, lost, none right."""
+    names = [f"test-{number:04d}" for number in range(len(kinds))]
+    before, after = ({name: _KINDS[sign][side] for name, sign in zip(names, kinds, strict=True)} for side in (0, 1))
     return before, after
 
 
-def _case(number: int) -> tuple[dict[str, bool], dict[str, bool], str, str]:
-    """Before, after, what the gate should say, and the case in words."""
-    if number == 0:
-        return *_tables(60, 4, 6, 30), "pass", "4 gained and 6 lost is what chance gives"
-    if number == 1:
-        before, after = _tables(60, 2, 16, 22)
-        # In another order: whoever pairs by place and not by name compares messages with each other.
-        return before, dict(reversed(after.items())), "fail", "2 gained and 16 lost"
-    if number == 2:
-        return *_tables(50, 20, 3, 27), "pass", "20 gained and 3 lost: it got better"
-    if number == 3:
-        return *_tables(12, 0, 8, 5), "cannot tell", "25 messages are too few"
-    if number == 4:
-        before, after = _tables(40, 3, 3, 14)
-        before |= {f"old-{k}": True for k in range(40)}
-        after |= {f"new-{k}": False for k in range(40)}
-        return before, after, "pass", "3 gained and 3 lost of the messages that both were asked"
-    if number == 5:
-        before, after = _tables(15, 1, 1, 8)
-        after = {f"other-{name}": right for name, right in after.items()}
-        return before | {f"old-{k}": True for k in range(40)}, after, "cannot tell", "no message was asked of both"
-    return *_tables(60, 3, 11, 30), "pass", "3 gained and 11 lost: p = 0.057, two-sided, is not below 0.05"
+def _apart(before: _Results, after: _Results, only_before: int = 0, only_after: int = 0) -> tuple[_Results, _Results]:
+    """The same with messages that only one of them was asked, all of them at the beginning."""
+    old, new = {f"old-{k}": True for k in range(only_before)}, {f"new-{k}": False for k in range(only_after)}
+    return old | before, new | after
 
 
-def _judge_gate(answer: Any) -> str | None:
-    for number in range(7):
-        before, after, wanted, words = _case(number)
-        given = call(answer, dict(before), dict(after))
-        said = expect(given, str, "what gate_of_mine returns")
-        if said not in _ANSWERS:
-            return f"gate_of_mine returns {said[:30]!r}: the answers are 'pass', 'fail' and 'cannot tell'."
-        if said != wanted:
-            return _gate_mistake(number, said, words)
-    return None
+def _turned(before: _Results, after: _Results) -> tuple[_Results, _Results]:
+    """The same with `after` in another order: whoever pairs by place compares messages with each other."""
+    return before, dict(reversed(after.items()))
 
 
-def _gate_mistake(number: int, said: str, words: str) -> str:
-    """Name the mistake that shows in this case."""
-    if number == 0 and said == "fail":
-        return "Any drop fails here: 4 gained and 6 lost is what chance gives, so that passes."
-    if number == 0:
-        return "A hundred messages that both were asked are enough: there is something to tell."
-    if number == 1:
-        return "2 gained and 16 lost passes here. Do you pair by name? The two dictionaries have another order."
-    if number == 2:
-        return "It fails for having got better: look which of gained and lost is larger."
-    if number == 3:
-        return f"With 25 messages nothing can be told: fewer than {_FEWEST} that both were asked are too few."
-    if number == 4:
-        return "Messages that only one of them was asked are counted: compare those that both were asked."
-    if number == 5:
-        return "No message was asked of both, so nothing can be told: count those, not all that one was asked."
-    return f"In this case the gate says {said!r}, but {words}: take the exact test and double the tail."
+_NAMED = _tables("+" * 15 + "gl" + "-" * 8)
+# Before, after, what the gate should say, and the case in words. The first and the last of the messages that were
+# lost (or gained) decide where they stand first and last.
+_GATES: tuple[tuple[_Results, _Results, str, str], ...] = (
+    (*_tables("+" * 60 + "g" * 4 + "l" * 6 + "-" * 30), "pass", "4 gained and 6 lost is what chance gives"),
+    (
+        *_turned(*_tables("+" * 60 + "gg" + "l" * 16 + "-" * 22)),
+        "fail",
+        "2 gained and 16 lost is more than chance gives",
+    ),
+    (*_tables("+" * 50 + "g" * 20 + "lll" + "-" * 27), "pass", "20 gained and 3 lost: it got better"),
+    (*_tables("+" * 12 + "l" * 8 + "-" * 5), "cannot tell", "25 messages are too few"),
+    (
+        *_apart(*_tables("+" * 40 + "gggl" + "ll" + "-" * 14), 40, 40),
+        "pass",
+        "3 gained and 3 lost of the messages that both were asked",
+    ),
+    (
+        *_apart(_NAMED[0], {f"other-{name}": right for name, right in _NAMED[1].items()}, 40),
+        "cannot tell",
+        "no message was asked of both",
+    ),
+    (
+        *_tables("+" * 60 + "ggg" + "l" * 11 + "-" * 30),
+        "pass",
+        "3 gained and 11 lost: the exact test's p, two-sided, is 0.057",
+    ),
+    (*_tables("l" * 10 + "+" * 19), "cannot tell", "29 messages are too few"),
+    (*_tables("l" * 10 + "+" * 20), "fail", "30 messages are enough, and 10 of them were lost"),
+    (*_tables("l" + "+" * 30 + "gg" + "l" * 9), "fail", "2 gained and 10 lost: p = 0.039"),
+    (*_turned(*_tables("l" + "+" * 30 + "gg" + "l" * 8)), "pass", "2 gained and 9 lost: p = 0.065"),
+    (*_tables("g" + "+" * 30 + "l" * 11 + "gg"), "pass", "3 gained and 11 lost: p = 0.057"),
+    (*_tables("-" * 30 + "g" * 25 + "l" * 42), "fail", "25 gained and 42 lost: p = 0.0498"),
+    (*_tables("+" * 30 + "g" * 10 + "l" * 22), "pass", "10 gained and 22 lost: p = 0.0501"),
+    (*_tables("+" * 30 + "g" * 5 + "l" * 13), "pass", "5 gained and 13 lost: p = 0.096"),
+    (*_tables("+" * 9 + "g" * 40 + "l" * 50), "pass", "40 gained and 50 lost: p = 0.34"),
+    ({}, {}, "cannot tell", "there is no message at all"),
+)
 
 
 def _gate(
     fewest: int = _FEWEST,
     fails: Callable[[int, int], bool] = lambda gained, lost: lost > gained and _p(gained, lost) < 0.05,
-    ids: Callable[[dict[str, bool], dict[str, bool]], list[str]] = lambda before, after: [*(before.keys() & after)],
-) -> Callable[[], Any]:
-    """Return a function that makes a gate; each part may be a mistaken one."""
+    ids: Callable[[_Results, _Results], list[str]] = lambda before, after: [*(before.keys() & after)],
+) -> Callable[[_Results, _Results], str]:
+    """Return a gate; each part may be a mistaken one."""
 
-    def gate(before: dict[str, bool], after: dict[str, bool]) -> str:
+    def gate(before: _Results, after: _Results) -> str:
         shared = ids(before, after)
         if len(shared) < fewest:
             return "cannot tell"
         pairs = [(before.get(name, False), after.get(name, False)) for name in shared]
         return "fail" if fails(pairs.count((False, True)), pairs.count((True, False))) else "pass"
 
-    return lambda: gate
+    return gate
 
 
-def _by_place(before: dict[str, bool], after: dict[str, bool]) -> str:
+def _by_place(before: _Results, after: _Results) -> str:
     if len(set(before) & set(after)) < _FEWEST:
         return "cannot tell"
     pairs = list(zip(before.values(), after.values(), strict=False))
@@ -188,12 +187,59 @@ def _by_place(before: dict[str, bool], after: dict[str, bool]) -> str:
     return "fail" if lost > gained and _p(gained, lost) < 0.05 else "pass"
 
 
-def _all_of_before(before: dict[str, bool], after: dict[str, bool]) -> str:
+def _all_of_before(before: _Results, after: _Results) -> str:
     if len(before) < _FEWEST:
         return "cannot tell"
     pairs = [(before[name], after[name]) for name in before if name in after]
     gained, lost = pairs.count((False, True)), pairs.count((True, False))
     return "fail" if lost > gained and _p(gained, lost) < 0.05 else "pass"
+
+
+_GATE_MISTAKES: dict[str, Callable[[_Results, _Results], str]] = {
+    "Any drop fails here: 4 gained and 6 lost is what chance gives, so that passes.": _gate(
+        fails=lambda gained, lost: lost > gained
+    ),
+    "Yours always says 'cannot tell': a hundred messages that both were asked are enough.": lambda b, a: "cannot tell",
+    "Yours never fails: 2 gained and 16 lost is more than chance gives.": _gate(fails=lambda gained, lost: False),
+    "Pair by name and not by place: the two dictionaries may have another order.": _by_place,
+    "It fails for having got better: look which of gained and lost is larger.": _gate(
+        fails=lambda gained, lost: _p(gained, lost) < 0.05
+    ),
+    "With 25 messages nothing can be told: fewer than 30 that both were asked are too few.": _gate(fewest=0),
+    "30 messages are enough: fewer than 30 are too few.": _gate(fewest=_FEWEST + 1),
+    "Messages that only one of them was asked are counted: compare those that both were asked.": _gate(
+        ids=lambda before, after: [*before, *(name for name in after if name not in before)]
+    ),
+    "Of the messages that only one of them was asked, none counts towards the 30.": _all_of_before,
+    "That is the p of one side: double the tail, or take mcnemar's p.": _gate(
+        fails=lambda gained, lost: lost > gained and _p(gained, lost) / 2 < 0.05
+    ),
+    "A p just below 0.05 passes: that is the limit, not 0.01.": _gate(
+        fails=lambda gained, lost: lost > gained and _p(gained, lost) < 0.01
+    ),
+    "That is no exact test: for few messages a chi-square is too sure.": _gate(
+        fails=lambda gained, lost: lost > gained and (lost - gained) ** 2 > 3.8415 * (lost + gained)
+    ),
+}
+
+
+def _judge_gate(answer: Any) -> str | None:
+    values = []
+    for before, after, _, _ in _GATES:
+        given = dict(before), dict(after)
+        said = expect(call(answer, *given), str, "what gate_of_mine returns")
+        if said not in _ANSWERS:
+            return f"gate_of_mine returns {said[:30]!r}: the answers are 'pass', 'fail' and 'cannot tell'."
+        if given != (before, after):
+            return "Your function changed a dictionary that it was given: look at it only."
+        values.append(said)
+
+    def say(place: int) -> str:
+        _, _, wanted, words = _GATES[place]
+        return f"The gate says {values[place]!r} where it should say {wanted!r}: {words}."
+
+    wanted = [case[2] for case in _GATES]
+    return compared(values, wanted, [case[:2] for case in _GATES], _GATE_MISTAKES, say)
 
 
 _DOG = Exercise(
@@ -211,21 +257,12 @@ _DOG = Exercise(
         "Fail only if lost is the larger one and that chance is below 0.05.",
     ),
     wrong=(
-        ("any drop", _gate(fails=lambda gained, lost: lost > gained), "Any drop fails here"),
-        ("always cannot tell", lambda: lambda before, after: "cannot tell", "A hundred messages"),
-        ("by place", lambda: _by_place, "Do you pair by name"),
-        ("better fails", _gate(fails=lambda gained, lost: _p(gained, lost) < 0.05), "having got better"),
-        ("no minimum", _gate(fewest=0), "With 25 messages nothing can be told"),
+        *planted(_GATE_MISTAKES),
+        ("a rate", lambda: _gate(fails=lambda gained, lost: lost > gained + 5), "where it should say 'pass'"),
         (
-            "all messages",
-            _gate(ids=lambda before, after: [*before, *(k for k in after if k not in before)]),
-            "Messages that only one of them was asked",
-        ),
-        ("counts before's", lambda: _all_of_before, "No message was asked of both"),
-        (
-            "one side",
-            _gate(fails=lambda gained, lost: lost > gained and _p(gained, lost) / 2 < 0.05),
-            "double the tail",
+            "empties",
+            lambda: lambda before, after: _gate()(before, after) + (before.clear() or ""),
+            "changed a dictionary",
         ),
         ("true and false", lambda: lambda before, after: True, "but it is"),
         ("other words", lambda: lambda before, after: "ok", "the answers are 'pass'"),

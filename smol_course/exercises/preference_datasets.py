@@ -12,6 +12,8 @@ _GRADED = (
     ([("a", 3, "b", 1), ("c", 2, "d", 2), ("e", 0, "f", 5)], 1),
     ([("g", -1, "h", -3), ("i", -2, "j", -1), ("k", 0, "l", -4)], 2),
     ([("m", 1, "n", 1)], 0.5),
+    ([("z", 1.0, "y", 1.5), ("b", 2.5, "a", 2.25), ("c", 0.5, "x", 0.0), ("t", 3.0, "s", 1.0)], 0.5),
+    ([], 1),
 )
 
 
@@ -41,7 +43,11 @@ _PAIR_MISTAKES: dict[str, Callable[..., Any]] = {
     "The texts stand in the order of the input: put the better one first.": lambda p, least: [
         (one, other) for one, a, other, b in p if abs(a - b) >= least
     ],
-    "Keep the order of the pairs: yours are sorted.": lambda p, least: sorted(_preferences(p, least), reverse=True),
+    "Keep the order of the pairs: yours are sorted.": lambda p, least: sorted(_preferences(p, least)),
+    "Keep the order of the pairs: yours are turned round.": lambda p, least: _preferences(p, least)[::-1],
+    "Margins are no whole numbers here: do not round them.": lambda p, least: _preferences(
+        [(one, int(a), other, int(b)) for one, a, other, b in p], least
+    ),
     "Nothing is kept.": lambda p, least: [],
 }
 
@@ -98,14 +104,41 @@ def _reads(weight: float, liking: float) -> Callable[[str, str], float]:
     return lambda one, other: min(1.0, max(0.0, 0.5 + weight * (_GOOD[one] - _GOOD[other]) + liking))
 
 
-_JUDGES = (
-    (_reads(0.125, 0.0), ["poor", "best", "fair"], 0.625),  # it reads
-    (_reads(0.0, 0.375), ["poor", "fair", "good"], 0.5),  # it likes the first place, and nothing else
-    (_reads(0.125, 0.25), ["fair", "poor", "best", "good"], 0.5),  # it reads, and likes the first place
-    (_reads(0.125, -0.125), ["good", "fair", "best"], 0.625),  # it likes the second place
-    (_reads(0.0625, 0.0), ["poor", "fair", "best"], 0.75),  # unsure
-    (_reads(0.125, 0.125), ["fair", "good", "best"], 0.75),  # it reads, and likes the first place a little
+def _says(chances: dict[str, tuple[float, float]]) -> Callable[[str, str], float]:
+    """A judge that gives the first of two texts these chances: where it stands first, and where it stands second."""
+
+    def judge(one: str, other: str) -> float:
+        if one == other:
+            return 0.5
+        return chances[one + other][0] if one + other in chances else 1 - chances[other + one][1]
+
+    return judge
+
+
+# Every limit from both sides, for the first text and for the second. All numbers are exact in binary.
+_AT_THE_LIMITS = {
+    "kl": (0.5625, 0.8125),  # both above a half, the mean below 0.75
+    "km": (0.50390625, 1.0),  # one just above a half
+    "kn": (0.0, 0.5),  # the mean is enough for n, but one is a half
+    "lm": (0.49609375, 0.0),  # one just below a half
+    "ln": (0.5, 0.0),
+    "mn": (0.75, 0.75),
+    "ko": (0.5, 1.0),
+    "lo": (1.0, 0.5),
+    "mo": (0.25, 0.25),
+    "no": (0.1875, 0.4375),  # both below a half, the mean above 0.25
+}
+_JUDGES: tuple[tuple[str, Callable[[str, str], float], list[str], float], ...] = (
+    ("that reads", _reads(0.125, 0.0), ["poor", "best", "fair"], 0.625),
+    ("that likes the first place", _reads(0.0, 0.375), ["poor", "fair", "good"], 0.5),
+    ("that reads and likes the first place", _reads(0.125, 0.25), ["fair", "poor", "best", "good"], 0.5),
+    ("that likes the second place", _reads(0.125, -0.125), ["good", "fair", "best"], 0.625),
+    ("that is unsure", _reads(0.0625, 0.0), ["poor", "fair", "best"], 0.75),
+    ("that likes the first place a little", _reads(0.125, 0.125), ["fair", "good", "best"], 0.75),
+    ("whose chances lie at the limits", _says(_AT_THE_LIMITS), ["k", "l", "m", "n", "o"], 0.75),
+    ("that is asked about one text", _reads(0.125, 0.0), ["good"], 0.5),
 )
+_ASKED = [case for _, *case in _JUDGES]
 
 
 def _both_ways(judge: Any, texts: list[str], sure: float, rule: str = "") -> list[tuple[str, str]]:
@@ -152,16 +185,25 @@ _JUDGE_MISTAKES: dict[str, Callable[..., Any]] = {
 def _judge_both_ways(answer: Any) -> str | None:
     values = [
         _pairs_given(call(answer, judge, list(texts), sure), "what asked_both_ways returns")
-        for judge, texts, sure in _JUDGES
+        for judge, texts, sure in _ASKED
     ]
-    wanted = [_both_ways(*case) for case in _JUDGES]
+    wanted = [_both_ways(*case) for case in _ASKED]
 
     def say(place: int) -> str:
-        kinds = ("that reads", "that likes the first place", "that reads and likes the first place")
-        kind = (*kinds, "that likes the second place", "that is unsure", "that likes the first place a little")[place]
-        return f"A judge {kind}, with sure = {_JUDGES[place][2]}: {wanted[place]}; yours: {str(values[place])[:120]}."
+        kind, _, _, sure = _JUDGES[place]
+        found, right = values[place], wanted[place]
+        odd = next(((pair, "is kept, but should not be") for pair in found if pair not in right), None)
+        odd = odd or next(((pair, "is missing") for pair in right if pair not in found), None)
+        if not odd:
+            return "The right pairs, but not each once, or not in the order in which combinations gives them."
+        (one, other), what = odd
+        judge = _JUDGES[place][1]
+        return (
+            f"A judge {kind}, with sure = {sure}: ({one!r}, {other!r}) {what}. Of {one!r} it says "
+            f"{judge(one, other):.4g} where it stands first, and {1 - judge(other, one):.4g} where it stands second."
+        )
 
-    return compared(values, wanted, _JUDGES, _JUDGE_MISTAKES, say)
+    return compared(values, wanted, _ASKED, _JUDGE_MISTAKES, say)
 
 
 _DOG = Exercise(
@@ -178,7 +220,14 @@ _DOG = Exercise(
         "`one` is chosen if the mean is at least `sure` and both of its chances are above 0.5; `other` likewise, with "
         "its own chances.",
     ),
-    wrong=planted(_JUDGE_MISTAKES),
+    wrong=(
+        *planted(_JUDGE_MISTAKES),
+        (
+            "one limit only",
+            lambda: lambda j, t, s: [pair for pair in _both_ways(j, t, s, "no sure") if j(*pair) >= s],
+            "('k', 'm') is missing",
+        ),
+    ),
 )
 
 EXERCISES = (_TURTLE, _DOG)

@@ -6,7 +6,7 @@ The 🐕 is judged on small made-up tensors: whether a model learns from the bat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, call, expect
+from smol_course.exercises import Exercise, call, compared, expect
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,28 +86,29 @@ _MISCOUNTS: dict[str, dict[str, Callable[[Shape, int], int]]] = {
 
 
 def _judge_count(answer: Any) -> str | None:
-    for shape in _SHAPES:
-        for method, right in _RIGHT.items():
-            for tokens in (16, 7):
-                given = dict(shape)
-                count = expect(
-                    call(answer, method, given, tokens), int, "what trained_parameters returns (use //, not /)"
-                )
-                if count != right(shape, tokens):
-                    return _count_mistake(count, method, shape, tokens)
-                if given != shape:
-                    return "The count is right, but the function changed the shape that it was given."
-    return None
+    return next((said for method in _RIGHT if (said := _judge_method(answer, method))), None)
 
 
-def _count_mistake(count: int, method: str, shape: Shape, tokens: int) -> str:
-    for message, miscount in _MISCOUNTS[method].items():
-        if count == miscount(shape, tokens):
-            return message
-    return (
-        f'For "{method}" with {tokens} virtual tokens and {shape["layers"]} layers of hidden size '
-        f"{shape['hidden']}, {_RIGHT[method](shape, tokens):,} are trained, but you count {count:,}."
-    )
+def _judge_method(answer: Any, method: str) -> str | None:
+    """What is wrong with the counts of one method, over all shapes."""
+    cases, values = [(shape, tokens) for shape in _SHAPES for tokens in (16, 7)], []
+    for shape, tokens in cases:
+        given = dict(shape)
+        values.append(
+            expect(call(answer, method, given, tokens), int, "what trained_parameters returns (use //, not /)")
+        )
+        if given != shape:
+            return "Your function changed the shape that it was given: look at it only."
+    wanted = [_RIGHT[method](*case) for case in cases]
+
+    def say(place: int) -> str:
+        shape, tokens = cases[place]
+        return (
+            f'For "{method}" with {tokens} virtual tokens and {shape["layers"]} layers of hidden size '
+            f"{shape['hidden']}, {wanted[place]:,} are trained, but you count {values[place]:,}."
+        )
+
+    return compared(values, wanted, cases, _MISCOUNTS[method], say)
 
 
 def _counts_like(method: str, number: int) -> Callable[[], Any]:
@@ -403,6 +404,7 @@ _DOG = Exercise(
     goal="Build the batch that trains a soft prompt: vectors, attention mask and labels.",
     minutes=20,
     judge=_judge_batch,
+    needs=("torch",),
     hints=(
         "Build one row after the other: its vectors, its mask and its labels have three parts each, for the soft "
         "prompt, for the message, for the padding. Then stack the rows.",

@@ -14,6 +14,8 @@ _LISTS: tuple[tuple[list[str], int], ...] = (
     (["yoga sun 10am", "yoga sun 10am", "yoga mon 10am"], 1),
     (["gym fri", "pool fri 6pm"], 3),
     (["gym", "pool"], 2),
+    (["", "yoga  sun", "Yoga\tsun"], 1),
+    ([], 1),
 )
 
 
@@ -40,6 +42,9 @@ _DISTINCT_MISTAKES: dict[str, Callable[..., Any]] = {
     "This is the number of different sequences: divide it by that of all.": lambda m, n: float(len(set(_runs(m, n)))),
     "This is how many come again, 1 minus what is asked for.": lambda m, n: (
         1 - _share(_runs(m, n)) if _runs(m, n) else 0.0
+    ),
+    "An empty text is counted as a word: words are what split() gives, without an argument.": lambda m, n: _share(
+        [tuple(w[i : i + n]) for w in (text.casefold().split(" ") for text in m) for i in range(len(w) - n + 1)]
     ),
     "n is always taken as 1.": lambda m, n: _share(_runs(m, 1)),
     "n is always taken as 2.": lambda m, n: _share(_runs(m, 2)),
@@ -76,10 +81,11 @@ _TURTLE = Exercise(
     minutes=5,
     judge=_judge_distinct,
     hints=(
-        "`words = message.casefold().split()`; the sequences of n are `tuple(words[i:i + n])` for i from 0 to "
-        "`len(words) - n`.",
-        "Collect those of all messages in one list. A set of the list holds each once.",
-        "Look out for a list without any sequence: it gives 0.0.",
+        "Two numbers are asked for: how many sequences there are in all messages, and how many different ones.",
+        "Take the messages one by one, so that no sequence runs on into the next. Collect the sequences of all in "
+        "one list; a set of the list holds each once. What if the list is empty?",
+        "A message of 5 words has 4 sequences of 2, and 3 of 3. At which words do they begin?",
+        "`tuple(words[i:i + n])` for i from 0 to `len(words) - n`. A set takes tuples, but no lists.",
     ),
     wrong=(
         *planted(_DISTINCT_MISTAKES),
@@ -107,6 +113,11 @@ _CASES: tuple[tuple[list[str], list[str], float], ...] = (
     *((["abcdefgh", "abcdxxxx"], ["abcdefxyz"], threshold) for threshold in (0.4, 0.45, 0.3)),
     ([], _TESTS, 0.5),
     (_TRAINING, [], 0.5),
+    (["xabcdefx", "abcd"], ["(abcdef)"], 0.75),  # marks at both ends
+    *((["ab cdz", "ab_cdz", "abcdz"], ["Ab, cde"], threshold) for threshold in (0.6, 0.4)),  # a space is a character
+    *((["abcdezz", "zzbcdef"], ["abcdef"], threshold) for threshold in (0.4, 0.6)),
+    (["A gala, Sat!", "galaxy", "gal", "Gala"], ["Gala"], 0.5),  # 4 characters
+    (["abcdez vwxyz", "uvwxy abcde"], ["abcdef", "uvwxyz"], 0.6),  # a half of two test messages is no whole one
 )
 
 
@@ -128,6 +139,9 @@ def _contained(
             if len(min(want, key=len)) < size and rule != "short":
                 shared = int(next(iter(want)) in whole)
             part = shared / {"jaccard": len(have | want), "of training": len(have)}.get(rule, len(want))
+            if rule == "shares":
+                found.append(round(part, 4))
+                continue
             if part >= threshold if rule == "at least" else part > threshold:
                 found.append(place)
                 if rule != "twice":
@@ -153,6 +167,16 @@ _LEAK_MISTAKES: dict[str, Callable[..., Any]] = {
     "A test message shorter than a piece is overlooked: look for it as a whole.": (
         lambda a, b, t: _contained(a, b, t, "short")
     ),
+    "The shares of several test messages are added up: one of them must be contained by itself.": (
+        lambda a, b, t: [
+            i for i, text in enumerate(a) if sum(_contained([text], [test], t, "shares")[0] for test in b) > t
+        ]
+    ),
+    "Spaces are left out: a run of other characters becomes one space, not nothing.": lambda a, b, t: _contained(
+        [text if len(text) < 5 else re.sub(r"[^a-z0-9]+", "", text.lower()) for text in a],
+        [re.sub(r"[^a-z0-9]+", "", text.lower()) for text in b],
+        t,
+    ),
     "Only exact copies are found.": lambda a, b, t: [i for i, text in enumerate(a) if text in b],
     "Nothing is found, not even a copy.": lambda a, b, t: [],
     "Everything is suspected.": lambda a, b, t: list(range(len(a))),
@@ -171,12 +195,15 @@ def _judge_contaminated(answer: Any) -> str | None:
         raise Mistake("The places are right, but they should stand in order, each once.")
 
     def say(case: int) -> str:
-        training, _, threshold = _CASES[case]
+        training, tests, threshold = _CASES[case]
         place = next(iter(sorted(set(values[case]) ^ set(wanted[case]))), 0)
         if not 0 <= place < len(training):
             return f"There is no training message at place {place}: places run from 0."
-        said = "overlooked" if place in wanted[case] else "wrongly suspected"
-        return f"With threshold {threshold}, {training[place][:60]!r} is {said}."
+        said = "is overlooked" if place in wanted[case] else "is wrongly suspected"
+        shares = {test: _contained([training[place]], [test], 0, "shares")[0] for test in tests}
+        test = max(shares, key=lambda name: shares[name], default="")
+        why = f": of {test[:40]!r} it has {shares[test]:.2f}, and the threshold is {threshold}" if tests else ""
+        return f"{training[place][:60]!r} {said}{why}."
 
     return compared(values, wanted, _CASES, _LEAK_MISTAKES, say)
 
@@ -189,8 +216,10 @@ _DOG = Exercise(
     minutes=20,
     judge=_judge_contaminated,
     hints=(
-        r"One form for all texts: `re.sub(r'[^a-z0-9]+', ' ', text.lower()).strip()`.",
-        "The pieces of a text: `{text[i:i + 5] for i in range(len(text) - 4)}`. A set makes sharing easy: `a & b`.",
+        "Three small functions help: one that brings a text into one form, one for its pieces, one for the share of a "
+        "test message that a training message has.",
+        "The form: lower case, then `re.sub(pattern, ' ', text)` for runs of other characters; `[^a-z0-9]+` is one.",
+        "A text of 7 characters has 3 pieces. Put them in a set: `a & b` is what two sets share.",
         "Divide what is shared by the number of pieces of the *test* message: so a copy in a long message is found.",
         "A test message of fewer than 5 characters has no piece: ask whether it stands in the training message "
         "(`short in text`), and count 1.0 or 0.0.",

@@ -7,7 +7,18 @@ the learner's own words in a dictionary: this module cannot know whether they me
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, call, complete, enough, expect, variants
+from smol_course.exercises import (
+    Exercise,
+    Mistake,
+    at_most,
+    call,
+    compared,
+    complete,
+    enough,
+    expect,
+    planted,
+    variants,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,38 +33,46 @@ def _bytes(parameters: int, trained: int, each: int) -> int:
     return each * (parameters + 3 * trained)
 
 
+_BYTES_MISTAKES: dict[str, Callable[[int, int, int], float]] = {
+    "Only the weights are counted: gradients and AdamW's moments are missing.": lambda n, trained, each: each * n,
+    "Frozen weights have no gradient and no moments: those count trained ones only.": lambda n, trained, each: (
+        each * 4 * n
+    ),
+    "The frozen weights are missing: they are in memory too, trained or not.": lambda n, trained, each: (
+        each * 4 * trained
+    ),
+    "The weights themselves are missing: only gradients and moments are counted.": lambda n, trained, each: (
+        each * 3 * trained
+    ),
+    "Something is counted once too few: AdamW keeps two moments, and there is the gradient.": (
+        lambda n, trained, each: each * (n + 2 * trained)
+    ),
+    "AdamW's two moments are missing.": lambda n, trained, each: each * (n + trained),
+    "Something is counted twice: the trained weights are among the parameters.": lambda n, trained, each: (
+        each * (n + 4 * trained)
+    ),
+    "A frozen weight has no gradient.": lambda n, trained, each: each * (2 * n + 2 * trained),
+    "These are numbers, not bytes: each takes bytes_each.": lambda n, trained, each: n + 3 * trained,
+    "These are bits: a byte has eight, and bytes are asked for.": lambda n, trained, each: 8 * _bytes(n, trained, each),
+    "Every number is taken as four bytes: use bytes_each.": lambda n, trained, each: 4 * (n + 3 * trained),
+}
+
+
 def _judge_bytes(answer: Any) -> str | None:
-    for parameters, trained, each in _MODELS:
-        value = expect(call(answer, parameters, trained, each), (int, float), "what training_bytes returns")
-        if value != _bytes(parameters, trained, each):
-            return _bytes_mistake(value, parameters, trained, each)
-    return None
-
-
-def _bytes_mistake(value: float, parameters: int, trained: int, each: int) -> str:
-    """Name the mistake that leads to this number."""
-    known = {
-        each * parameters: "Only the weights are counted: gradients and AdamW's moments are missing.",
-        each * 4 * parameters: "Frozen weights have no gradient and no moments: those count trained ones only.",
-        each * 4 * trained: "The frozen weights are missing: they are in memory too, trained or not.",
-        each * 3 * trained: "The weights themselves are missing: only gradients and moments are counted.",
-        each * (parameters + 2 * trained): "Something is counted once too few: AdamW keeps two moments, and "
-        "there is the gradient.",
-        each * (parameters + trained): "AdamW's two moments are missing.",
-        each * (parameters + 4 * trained): "Something is counted twice: the trained weights are among the parameters.",
-        each * (2 * parameters + 2 * trained): "A frozen weight has no gradient.",
-        parameters + 3 * trained: "These are numbers, not bytes: each takes bytes_each.",
-        8 * _bytes(parameters, trained, each): "These are bits: a byte has eight, and bytes are asked for.",
-        4 * (parameters + 3 * trained): "Every number is taken as four bytes: use bytes_each.",
-    }
+    values = [expect(call(answer, *case), (int, float), "what training_bytes returns") for case in _MODELS]
+    wanted = [_bytes(*case) for case in _MODELS]
     for scale, unit in ((10**6, "MB"), (2**20, "MiB"), (10**9, "GB"), (2**30, "GiB")):
-        if abs(value * scale / _bytes(parameters, trained, each) - 1) < 0.01:
+        if abs(values[1] * scale / wanted[1] - 1) < 0.01:
             return f"This looks like {unit}: give bytes."
-    case = f"For {parameters} parameters, {trained} of them trained, {each} bytes each"
-    return known.get(
-        value,  # type: ignore[call-overload]
-        f"{case}, it should be {_bytes(parameters, trained, each)} bytes, but yours is {value:.12g}.",
-    )
+
+    def say(place: int) -> str:
+        parameters, trained, each = _MODELS[place]
+        return (
+            f"For {parameters} parameters, {trained} of them trained, {each} bytes each, it should be "
+            f"{wanted[place]} bytes, but yours is {values[place]:.12g}."
+        )
+
+    return compared(values, wanted, _MODELS, _BYTES_MISTAKES, say)
 
 
 _TURTLE = Exercise(
@@ -69,41 +88,17 @@ _TURTLE = Exercise(
         "So there are `parameters` numbers, and three times `trained` more. Each takes `bytes_each` bytes.",
     ),
     wrong=(
-        ("weights only", lambda: lambda n, trained, each: each * n, "Only the weights are counted"),
+        *planted(_BYTES_MISTAKES),
+        ("megabytes", lambda: lambda n, trained, each: _bytes(n, trained, each) / 1e6, "This looks like MB"),
         (
-            "moments of frozen weights",
-            lambda: lambda n, trained, each: 4 * each * n if trained < n else each * (n + 3 * trained),
-            "Frozen weights have no gradient and no moments",
-        ),
-        (
-            "no frozen weights",
-            lambda: lambda n, trained, each: each * 4 * trained,
-            "The frozen weights are missing",
-        ),
-        (
-            "no weights",
-            lambda: lambda n, trained, each: each * 3 * trained,
-            "The weights themselves are missing",
-        ),
-        ("one moment", lambda: lambda n, trained, each: each * (n + 2 * trained), "once too few"),
-        ("no moments", lambda: lambda n, trained, each: each * (n + trained), "two moments are missing"),
-        ("weights twice", lambda: lambda n, trained, each: each * (n + 4 * trained), "counted twice"),
-        (
-            "gradients of frozen weights",
-            lambda: lambda n, trained, each: each * (2 * n + 2 * trained) if trained < n else each * 4 * n,
-            "A frozen weight has no gradient",
-        ),
-        ("numbers", lambda: lambda n, trained, each: n + 3 * trained, "numbers, not bytes"),
-        ("bits", lambda: lambda n, trained, each: 8 * each * (n + 3 * trained), "These are bits"),
-        (
-            "four bytes always",
-            lambda: lambda n, trained, each: 4 * (n + 3 * trained),
-            "taken as four bytes",
+            "half as much",
+            lambda: lambda n, trained, each: _bytes(n, trained, each) / 2,
+            "4360 bytes, but yours is 2180",
         ),
         (
             "a dictionary",
             lambda: lambda n, trained, each: {"weights": n * each},
-            "should be a whole number or a number, but it is a dictionary",
+            "should be a number, but it is a dictionary",
         ),
     ),
 )
@@ -162,7 +157,9 @@ def _scalars(value: Any, count: int) -> list["Tensor"]:
 
     if issubclass(type(value), torch.Tensor) and not value.dim():
         raise Mistake("fair_losses gives one loss; give a list with one for each micro-batch.")
-    given = list(expect(value, (list, tuple), "what fair_losses returns"))
+    if type(value) not in (list, tuple):  # and not through expect, which makes plain numbers of tensors
+        value = expect(value, (list, tuple), "what fair_losses returns")
+    given = list(value)
     if len(given) != count:
         raise Mistake(f"For {count} micro-batches there should be {count} losses, but there are {len(given)}.")
     for one in given:
@@ -245,6 +242,7 @@ _DOG = Exercise(
     goal="Make accumulation give the gradient of the one big batch.",
     minutes=20,
     judge=_judge_accumulation,
+    needs=("torch",),
     hints=(
         "Write down the loss of the one big batch first: a sum over all scored tokens, and one division.",
         "That sum falls into parts, one for each micro-batch. What has every part to be divided by?",
@@ -318,15 +316,15 @@ def _list_mistake(name: str, values: list[Any]) -> str | None:
 def _price(results: dict[str, Any]) -> str | None:
     """Compare memory, time and dev loss of the two sides."""
     most = min(results["baseline_peak_mb"]) / 2
-    if max(results["my_peak_mb"]) > most:
-        return f"Your largest peak is {max(results['my_peak_mb']):,.0f} MB; half of the notebook's is {most:,.0f}."
+    if not at_most(max(results["my_peak_mb"]), most):
+        return f"Your largest peak is {max(results['my_peak_mb']):,.1f} MB; half of the notebook's is {most:,.1f}."
     mean = {name: sum(results[name]) / len(results[name]) for name in _LISTS}
     slower = mean["my_seconds"] / mean["baseline_seconds"]
-    if slower > _SLOWER:
-        return f"It fits, but 1,000 tokens take {slower:.1f} times as long; {_SLOWER} times is allowed."
+    if not at_most(slower, _SLOWER):
+        return f"It fits, but 1,000 tokens take {slower:.3f} times as long; {_SLOWER} times is allowed."
     worse = mean["my_dev_loss"] - mean["baseline_dev_loss"]
-    if worse > _WORSE:
-        return f"It fits, but it learned less: your mean dev loss is {worse:.3f} above; {_WORSE} is allowed."
+    if not at_most(worse, _WORSE):
+        return f"It fits, but it learned less: your mean dev loss is {worse:.4f} above; {_WORSE} is allowed."
     return None
 
 
@@ -362,9 +360,9 @@ _LION = Exercise(
     ),
     wrong=(
         ("two seeds", _half(my_dev_loss=[0.2, 0.21]), "has 2 of at least 3 seeds"),
-        ("too large", _half(my_peak_mb=[2400, 2700, 2400]), "Your largest peak is 2,700 MB"),
+        ("too large", _half(my_peak_mb=[2400, 2700, 2400]), "Your largest peak is 2,700.0 MB"),
         ("gigabytes", _half(my_peak_mb=[2.4, 2.4, 2.4]), "looks like gigabytes"),
-        ("too slow", _half(my_seconds=[9.0, 9.5, 9.2]), "1.6 times as long"),
+        ("too slow", _half(my_seconds=[9.0, 9.5, 9.2]), "1.620 times as long"),
         ("learned less", _half(my_dev_loss=[0.5, 0.49, 0.5]), "it learned less"),
         ("few dev messages", _half(dev_messages=8), "8 dev messages decide too little"),
         ("more messages", _half(my_messages=200), "You train on 200 messages"),

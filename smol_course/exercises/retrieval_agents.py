@@ -142,8 +142,8 @@ _TURTLE = Exercise(
 
 # --- 🐕 Fuse rankings ---------------------------------------------------------------------------------------
 
-# The third case tells ranks from 0 and 1 apart, the fourth needs k; in the fifth, names tie; in the last, one list is
-# empty.
+# The third case tells ranks from 0 and 1 apart, the fourth needs k; in the fifth, names tie; in the last but one, a
+# list is empty; the last tells ranks from 0, 1 and 2 apart.
 _CASES = (
     ([["a", "b", "c"], ["b", "c", "a"]], 60),
     ([["a", "b"], ["c", "b"]], 1),
@@ -152,6 +152,7 @@ _CASES = (
     ([["m", "k"], ["k", "m"], ["z"]], 10),
     ([["a", "b", "c"], ["c", "d"], ["d", "c", "e"]], 2.5),
     ([[], ["u", "v"]], 60),
+    ([["a", "b", "c", "d"], ["e", "f", "c", "d"]], 1.5),
 )
 
 
@@ -209,6 +210,7 @@ _ORDERS: dict[str, Callable[[list[list[str]], float], list[str]]] = {
     "Only the number of lists counts in yours: a list gives 1 / (k + rank).": lambda r, k: _ordered(_votes(r, k)),
     "k is missing: a list gives 1 / (k + rank).": lambda r, k: _ordered(_points(r, 0.0)),
     "Ranks count from 1 here, not from 0.": lambda r, k: _ordered(_points(r, k, first=0)),
+    "Ranks count from 1 here, not from 2.": lambda r, k: _ordered(_points(r, k, first=2)),
     "Equals come in the order in which they were met, not by their letters.": _by_letters,
 }
 
@@ -219,8 +221,10 @@ def _fusion_mistake(found: list[list[str]], order: list[str], rankings: list[lis
     if len(set(order)) != len(order):
         return "A name stands twice in the result: each comes once, with the points of all lists added up."
     if set(order) != set(points):
-        missing = sorted(set(points) - set(order))
-        return f"The result should have all names of all lists; {missing or sorted(set(order) - set(points))} is wrong."
+        missing, strange = sorted(set(points) - set(order)), sorted(set(order) - set(points))
+        if missing:
+            return f"For {rankings} the result has no {missing[0]!r}: all names of all lists belong there."
+        return f"For {rankings} the result has {strange[0][:40]!r}, which stands in none of the lists."
     for message, rule in _ORDERS.items():
         if found == [rule(*case) for case in _CASES]:
             return message
@@ -262,8 +266,14 @@ _DOG = Exercise(
         (
             "common ones only",
             lambda: lambda rs, k: [n for n in _ordered(_points(rs, k)) if all(n in r for r in rs)],
-            "should have all names",
+            "all names of all lists belong there",
         ),
+        (
+            "one more",
+            lambda: lambda rs, k: [*_ordered(_points(rs, k)), "made up"],
+            "has 'made up', which stands in none",
+        ),
+        ("from two", _fusing(lambda rs, k: _points(rs, k, first=2)), "from 1 here, not from 2"),
         ("points, too", lambda: lambda rs, k: _points(rs, k), "should be a list"),
         ("changes its input", lambda: _in_place, "changed the lists"),
     ),

@@ -5,33 +5,27 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, Mistake, call, expect
+from smol_course.exercises import Exercise, Mistake, call, compared, expect, planted
 
 # --- 🐢 The p95 ---------------------------------------------------------------------------------------------
 
-# Shares whose product with the length is exact in binary, so that no answer hangs on rounding.
+# No product of share and length is a whole number but for rounding, so that no answer hangs on floats.
 _TIMES: tuple[tuple[list[float], float], ...] = (
     ([float(3 * (7 * number % 20) + 5) for number in range(20)], 0.95),
     ([3.0, 1.0, 2.0, 4.0], 0.5),
     ([9.0, 1.0, 5.0], 0.5),
     ([2.0], 0.25),
     ([5.0, 8.0, 1.0], 1.0),
+    ([7.0, 3.0, 8.0, 1.0], 0.3),
+    ([6.0, 11.0, 2.0, 9.0, 4.0, 13.0, 7.0], 0.6),
+    ([2.5, 0.5, 2.5, 0.5, 2.5], 0.5),
+    ([4.0, 9.0, 2.0, 7.0], 0.1),
+    ([30.0, 10.0, 50.0, 20.0, 40.0, 60.0], 0.55),
 )
 
 
 def _nearest(seconds: list[float], share: float) -> float:
     return sorted(seconds)[math.ceil(share * len(seconds)) - 1]
-
-
-def _judge_percentile(answer: Any) -> str | None:
-    for seconds, share in _TIMES:
-        given = list(seconds)
-        found = expect(call(answer, given, share), (float, int), "what percentile returns")
-        if found != _nearest(seconds, share):
-            return _percentile_mistake(found, seconds, share)
-        if given != seconds:
-            return "The time is right, but your function changed the list: `sorted` makes a new one."
-    return None
 
 
 def _interpolated(seconds: list[float], share: float) -> float:
@@ -41,34 +35,60 @@ def _interpolated(seconds: list[float], share: float) -> float:
     return ordered[low] + (place - low) * (ordered[high] - ordered[low])
 
 
-def _percentile_mistake(found: float, seconds: list[float], share: float) -> str:
-    """Name the mistake that leads to this number."""
-    ordered, place = sorted(seconds), math.ceil(share * len(seconds)) - 1
-    known: dict[str, float] = {
-        "The list is not sorted: the times come as they were measured.": seconds[place],
-        "Sorted from the slowest: begin with the quickest.": ordered[::-1][place],
-        "One place too far: with 4 times and a share of 0.5, the second is meant.": ordered[
-            min(place + 1, len(ordered) - 1)
-        ],
-        "One place too early: fewer than that share were answered by then.": ordered[place - 1],
-        "That is the mean: it says nothing about those who wait longest.": sum(seconds) / len(seconds),
-        "That lies between two times (interpolated): take one that was measured.": _interpolated(seconds, share),
-        "That is the share of the slowest time: the place in line is asked for.": share * max(seconds),
-    }
-    for message, number in known.items():
-        if found == number:
-            return message
-    return f"For {len(seconds)} times and {share:g} it should be {_nearest(seconds, share):g}, not {found:g}."
+def _at(place: Callable[[float, int], int]) -> Callable[[list[float], float], float]:
+    """A percentile that takes another place of the sorted times: place(share · number of times, number of times)."""
+    return lambda seconds, share: sorted(seconds)[min(place(share * len(seconds), len(seconds)), len(seconds) - 1)]
 
 
-def _place(change: Callable[[int], int]) -> Callable[[], Any]:
-    """Return a function that makes a percentile which takes another place of the sorted times."""
+_PERCENTILE_MISTAKES: dict[str, Callable[[list[float], float], float]] = {
+    "The list is not sorted: the times come as they were measured.": lambda x, share: x[math.ceil(share * len(x)) - 1],
+    "Sorted from the slowest: begin with the quickest.": lambda x, share: sorted(x)[::-1][
+        math.ceil(share * len(x)) - 1
+    ],
+    "Always one place too far: with 4 times and a share of 0.5, the second is meant.": _at(
+        lambda many, n: math.ceil(many)
+    ),
+    "One place too far where the share is a whole number of times: with 4 and 0.5, the second is meant.": _at(
+        lambda many, n: int(many)
+    ),
+    "One place too early: fewer than that share were answered by then.": _at(lambda many, n: math.ceil(many) - 2),
+    "Rounded down: where the share is no whole number of times, take the next larger one.": _at(
+        lambda many, n: math.floor(many) - 1
+    ),
+    "Rounded down, but not below the first: take the next larger number of times.": _at(
+        lambda many, n: max(0, math.floor(many) - 1)
+    ),
+    "Rounded to the nearer whole number: always round up, so that at least this share was answered.": _at(
+        lambda many, n: round(many) - 1
+    ),
+    "Rounded, but not below the first: always round up, so that at least this share was answered.": _at(
+        lambda many, n: max(0, round(many) - 1)
+    ),
+    "The share is taken of the places from 0 on: take it of how many times there are, round up, then take one less.": (
+        _at(lambda many, n: round(many / n * (n - 1)))
+    ),
+    "That is the mean: it says nothing about those who wait longest.": lambda x, share: sum(x) / len(x),
+    "That is the largest: the share is not used.": lambda x, share: max(x),
+    "That lies between two times (interpolated): take one that was measured.": _interpolated,
+    "That is the share of the slowest time: the place in line is asked for.": lambda x, share: share * max(x),
+}
 
-    def percentile(seconds: list[float], share: float) -> float:
-        place = change(math.ceil(share * len(seconds)) - 1)
-        return sorted(seconds)[min(place, len(seconds) - 1)]
 
-    return lambda: percentile
+def _judge_percentile(answer: Any) -> str | None:
+    values = []
+    for seconds, share in _TIMES:
+        given = list(seconds)
+        values.append(expect(call(answer, given, share), (float, int), "what percentile returns"))
+        if given != seconds:
+            return "Your function changed the list: `sorted` makes a new one."
+    wanted = [_nearest(*case) for case in _TIMES]
+
+    def say(place: int) -> str:
+        seconds, share = _TIMES[place]
+        shown = f"{len(seconds)} times" if len(seconds) > 8 else f"{[round(one, 1) for one in seconds]}"
+        return f"For {shown} and {share:g} it should be {wanted[place]:g}, not {values[place]:g}."
+
+    return compared(values, wanted, _TIMES, _PERCENTILE_MISTAKES, say)
 
 
 def _sorts_in_place(seconds: list[float], share: float) -> float:
@@ -89,21 +109,7 @@ _TURTLE = Exercise(
         "Python counts places from 0, so take one less. `sorted(...)` leaves the list as it is.",
     ),
     wrong=(
-        (
-            "not sorted",
-            lambda: lambda seconds, share: seconds[math.ceil(share * len(seconds)) - 1],
-            "The list is not sorted",
-        ),
-        ("one too far", _place(lambda place: place + 1), "One place too far"),
-        ("one too early", _place(lambda place: place - 1), "One place too early"),
-        (
-            "from the slowest",
-            lambda: lambda seconds, share: sorted(seconds, reverse=True)[math.ceil(share * len(seconds)) - 1],
-            "Sorted from the slowest",
-        ),
-        ("the mean", lambda: lambda seconds, share: sum(seconds) / len(seconds), "That is the mean"),
-        ("interpolated", lambda: _interpolated, "That lies between two times"),
-        ("of the slowest", lambda: lambda seconds, share: share * max(seconds), "share of the slowest"),
+        *planted(_PERCENTILE_MISTAKES),
         ("changes the list", lambda: _sorts_in_place, "changed the list"),
         ("a list", lambda: lambda seconds, share: [_nearest(seconds, share)], "but it is a list"),
         ("off", lambda: lambda seconds, share: _nearest(seconds, share) + 0.25, "it should be 59, not 59.25"),
@@ -112,7 +118,7 @@ _TURTLE = Exercise(
 
 # --- 🐕 Count the steps -------------------------------------------------------------------------------------
 
-_LOADS = (
+_LOADS: tuple[tuple[list[int], int], ...] = (
     ([5, 2, 1], 2),
     ([1, 2, 3, 4, 5, 6], 3),
     ([1, 5, 1, 5], 2),
@@ -120,6 +126,8 @@ _LOADS = (
     ([3, 3, 3], 1),
     ([2, 2], 4),
     ([], 3),
+    ([1, 1, 1, 9, 9, 2, 7], 3),
+    ([4, 6, 3, 9, 2, 8, 5], 2),
 )
 
 
@@ -134,55 +142,12 @@ def _continuous(lengths: list[int], slots: int) -> int:
     return max(free)
 
 
-def _judge_steps(answer: Any) -> str | None:
-    for lengths, slots in _LOADS:
-        given = list(lengths)
-        found = expect(call(answer, given, slots), (tuple, list), "what steps returns")
-        if len(found) != 2:
-            raise Mistake(f"steps should return two numbers, but it returns {len(found)}.")
-        for number in found:
-            expect(number, int, "each number of what steps returns")
-        if list(found) != [_static(lengths, slots), _continuous(lengths, slots)]:
-            return _steps_mistake(*found, lengths, slots)
-        if given != lengths:
-            return "The steps are right, but your function changed the list that it was given."
-    return None
+def _rounds(lengths: list[int], slots: int) -> int:
+    return math.ceil(len(lengths) / slots)
 
 
-def _steps_mistake(static: int, continuous: int, lengths: list[int], slots: int) -> str:
-    """Name the mistake that leads to these two numbers."""
-    right, best = _static(lengths, slots), _continuous(lengths, slots)
-    ordered = sorted(lengths, reverse=True)
-    rounds = math.ceil(len(lengths) / slots)
-    if right != best and (static, continuous) == (best, right):
-        return "The two numbers are swapped: static comes first."
-    if static != right:
-        known = {
-            "Static: the lengths of a round are added up, but its requests are written together.": sum(lengths),
-            "Static: that is the number of rounds; each takes as many steps as its longest answer.": rounds,
-            "Static: the longest answer of all counts in every round: take each round's own.": rounds
-            * max(lengths, default=0),
-            "Static: a slot is refilled before the whole round is done.": best,
-            "Static: each round ends with its shortest answer: the longest decides.": sum(
-                min(lengths[start : start + slots]) for start in range(0, len(lengths), slots)
-            ),
-            "Static: the requests are sorted first: they are taken as they arrive.": _static(ordered, slots),
-        }
-        said = next((message for message, number in known.items() if static == number), None)
-        return said or f"Static: for {lengths} and {slots} slots it should be {right}, not {static}."
-    known = {
-        "Continuous: the requests are sorted first: they are taken as they arrive.": _continuous(ordered, slots),
-        "Continuous: that is all tokens shared out over the slots, but no answer can be split.": math.ceil(
-            sum(lengths) / slots
-        ),
-        "Continuous: the slots are not refilled before all of them are done.": right,
-        "Continuous: that is the longest answer alone; others may have to wait for a slot.": max(lengths, default=0),
-        "Continuous: a step is lost at each change: the next one starts in the very next step.": _with_pause(
-            lengths, slots
-        ),
-    }
-    said = next((message for message, number in known.items() if continuous == number), None)
-    return said or f"Continuous: for {lengths} and {slots} slots it should be {best}, not {continuous}."
+def _dealt(lengths: list[int], slots: int) -> int:
+    return max((sum(lengths[slot::slots]) for slot in range(slots)), default=0)
 
 
 def _with_pause(lengths: list[int], slots: int) -> int:
@@ -192,15 +157,75 @@ def _with_pause(lengths: list[int], slots: int) -> int:
     return max(free) if lengths else 0
 
 
-def _counting(
-    static: Callable[[list[int], int], int] = _static,
-    continuous: Callable[[list[int], int], int] = _continuous,
-) -> Callable[[], Any]:
+_Count = Callable[[list[int], int], int]
+_STATIC: dict[str, _Count] = {
+    "Static: the lengths of a round are added up, but its requests are written together.": lambda x, slots: sum(x),
+    "Static: that is the number of rounds; each takes as many steps as its longest answer.": _rounds,
+    "Static: the longest answer of all counts in every round: take each round's own.": lambda x, slots: (
+        _rounds(x, slots) * max(x, default=0)
+    ),
+    "Static: a slot is refilled before the whole round is done.": _continuous,
+    "Static: each round ends with its shortest answer: the longest decides.": lambda x, slots: sum(
+        min(x[start : start + slots]) for start in range(0, len(x), slots)
+    ),
+    "Static: the requests are sorted first: they are taken as they arrive.": lambda x, slots: _static(
+        sorted(x, reverse=True), slots
+    ),
+    "Static: the last round is left out where it does not fill all slots.": lambda x, slots: _static(
+        x[: len(x) // slots * slots], slots
+    ),
+}
+_CONTINUOUS: dict[str, _Count] = {
+    "Continuous: the requests are sorted first: they are taken as they arrive.": lambda x, slots: _continuous(
+        sorted(x, reverse=True), slots
+    ),
+    "Continuous: that is all tokens shared out over the slots, but no answer can be split.": lambda x, slots: math.ceil(
+        sum(x) / slots
+    ),
+    "Continuous: the slots are not refilled before all of them are done.": _static,
+    "Continuous: that is the longest answer alone; others may have to wait for a slot.": lambda x, slots: max(
+        x, default=0
+    ),
+    "Continuous: a step is lost at each change: the next one starts in the very next step.": _with_pause,
+    "Continuous: the requests are dealt out in turn: the next one takes the slot that is free first.": _dealt,
+}
+
+
+def _judge_steps(answer: Any) -> str | None:
+    values = []
+    for lengths, slots in _LOADS:
+        given = list(lengths)
+        found = expect(call(answer, given, slots), (tuple, list), "what steps returns")
+        if len(found) != 2:
+            raise Mistake(f"steps should return two numbers, but it returns {len(found)}.")
+        values.append([expect(number, int, "each number of what steps returns") for number in found])
+        if given != lengths:
+            return "Your function changed the list that it was given: work on a copy."
+    wanted = [[_static(*case), _continuous(*case)] for case in _LOADS]
+    if [value[::-1] for value in values] == wanted:
+        return "The two numbers are swapped: static comes first."
+    return _steps_mistake(0, "Static", values, wanted, _STATIC) or _steps_mistake(
+        1, "Continuous", values, wanted, _CONTINUOUS
+    )
+
+
+def _steps_mistake(
+    side: int, name: str, values: list[list[int]], wanted: list[list[int]], ways: dict[str, _Count]
+) -> str | None:
+    """What is wrong with one of the two numbers, over all loads."""
+
+    def say(place: int) -> str:
+        lengths, slots = _LOADS[place]
+        return (
+            f"{name}: for {lengths} and {slots} slot{'s' if slots > 1 else ''} it should be {wanted[place][side]}, "
+            f"not {values[place][side]}."
+        )
+
+    return compared([one[side] for one in values], [one[side] for one in wanted], _LOADS, ways, say)
+
+
+def _counting(static: _Count = _static, continuous: _Count = _continuous) -> Callable[[], Any]:
     return lambda: lambda lengths, slots: (static(lengths, slots), continuous(lengths, slots))
-
-
-def _rounds(lengths: list[int], slots: int) -> int:
-    return math.ceil(len(lengths) / slots)
 
 
 _DOG = Exercise(
@@ -220,28 +245,8 @@ _DOG = Exercise(
     wrong=(
         ("swapped", lambda: lambda le, s: (_continuous(le, s), _static(le, s)), "are swapped"),
         ("one number", lambda: lambda le, s: (_static(le, s),), "should return two numbers"),
-        ("added up", _counting(static=lambda le, s: sum(le)), "are added up"),
-        ("rounds", _counting(static=_rounds), "that is the number of rounds"),
-        (
-            "the longest of all",
-            _counting(static=lambda le, s: _rounds(le, s) * max(le, default=0)),
-            "take each round's own",
-        ),
-        ("both continuous", _counting(static=_continuous), "refilled before the whole round"),
-        (
-            "the shortest",
-            _counting(static=lambda le, s: sum(min(le[i : i + s]) for i in range(0, len(le), s))),
-            "the longest decides",
-        ),
-        ("split", _counting(continuous=lambda le, s: math.ceil(sum(le) / s)), "no answer can be split"),
-        ("both static", _counting(continuous=_static), "not refilled before"),
-        (
-            "sorted",
-            _counting(continuous=lambda le, s: _continuous(sorted(le, reverse=True), s)),
-            "Continuous: the requests are sorted",
-        ),
-        ("the longest", _counting(continuous=lambda le, s: max(le, default=0)), "longest answer alone"),
-        ("a pause", _counting(continuous=_with_pause), "a step is lost at each change"),
+        *((said, _counting(static=way), said) for said, way in _STATIC.items()),
+        *((said, _counting(continuous=way), said) for said, way in _CONTINUOUS.items()),
         ("floats", lambda: lambda le, s: (float(_static(le, s)), 1.0), "should be a whole number"),
         ("off", _counting(continuous=lambda le, s: _continuous(le, s) + 50), "it should be 5, not 55"),
     ),

@@ -14,37 +14,70 @@ _GOOD = (
     ("a plain reminder", _REMINDER),
     ("a reminder without a day (null)", _REMINDER | {"day": None}),
     ("an urgent one", _REMINDER | {"urgent": True}),
-    ("every weekday", _REMINDER | {"day": "sunday"}),
+    *((f"a reminder on {day}", _REMINDER | {"day": day}) for day in _DAYS),
     ("a text of 80 characters", _REMINDER | {"text": "x" * 80}),
+    ("a text of 1 character", _REMINDER | {"text": "x"}),
+    ("a text with marks and numbers", _REMINDER | {"text": "Call Zoë (at 9:30)!"}),
 )
+_CLOSED = 'Fields of any other name pass: set "additionalProperties" to False.'
+_CAPITAL = "A day with a capital letter passes: weekdays are lower-case here."
+_ODD_DAY = "passes as a day: list the seven weekdays and None, and nothing else."
 # What must never be written, and what is wrong with a schema that allows it.
-_BAD = (
-    ("text", 'A mere text passes: the outermost "type" is "object".', "water the plants"),
-    ("nothing", 'An empty object passes: name all three fields under "required".', {}),
-    ("no urgent", '"urgent" may be left out: name it under "required".', {"text": "a", "day": None}),
-    ("no day", '"day" may be left out: a null is written, a missing field is none.', {"text": "a", "urgent": True}),
-    ("no text", '"text" may be left out: name it under "required".', {"day": None, "urgent": True}),
-    (
-        "one more",
-        'Fields of any other name pass: set "additionalProperties" to False.',
-        _REMINDER | {"place": "home"},
+_BAD: tuple[tuple[str, Any], ...] = (
+    ('A mere text passes: the outermost "type" is "object".', "water the plants"),
+    *(
+        (f'{what} passes: the outermost "type" is "object" and nothing else.', value)
+        for what, value in (("A null", None), ("A list", [_REMINDER]), ("A number", 5), ("A mere true", True))
     ),
-    ("odd day", "Any text passes as a day: list the seven weekdays.", _REMINDER | {"day": "someday"}),
-    ("capital", "A day with a capital letter passes: weekdays are lower-case here.", _REMINDER | {"day": "Friday"}),
-    ("urgent a text", 'A text passes for urgent: its "type" is "boolean".', _REMINDER | {"urgent": "yes"}),
-    ("text a number", 'A number passes as the text: its "type" is "string".', _REMINDER | {"text": 5}),
-    ("empty text", 'An empty text passes: set its "minLength" to 1.', _REMINDER | {"text": ""}),
-    (
-        "long text",
-        'A text of 81 characters passes: without "maxLength" 80 an answer may never end.',
-        _REMINDER | {"text": "x" * 81},
+    ('An empty object passes: name all three fields under "required".', {}),
+    ('"urgent" may be left out: name it under "required".', {"text": "a", "day": None}),
+    ('"day" may be left out: a null is written, a missing field is none.', {"text": "a", "urgent": True}),
+    ('"text" may be left out: name it under "required".', {"day": None, "urgent": True}),
+    *((_CLOSED, _REMINDER | {"place": more}) for more in ("home", 1, True, None, [], {})),
+    *((_CLOSED, _REMINDER | {name: "home"}) for name in ("Text", "id", "")),
+    ("Any text passes as a day: list the seven weekdays.", _REMINDER | {"day": "someday"}),
+    *((_CAPITAL, _REMINDER | {"day": written(day)}) for day in _DAYS for written in (str.title, str.upper)),
+    *((f"The text {day!r} {_ODD_DAY}", _REMINDER | {"day": day}) for day in ("", "null", "friday ", "today")),
+    *((f"The text {day[:3]!r} {_ODD_DAY}", _REMINDER | {"day": day[:3]}) for day in _DAYS),
+    *((f"{what} {_ODD_DAY}", _REMINDER | {"day": day}) for what, day in (("A number", 0), ("A number", 5))),
+    *((f"{what} {_ODD_DAY}", _REMINDER | {"day": day}) for what, day in (("False", False), ("A list", ["friday"]))),
+    *(
+        (f'{what} passes for urgent: its "type" is "boolean".', _REMINDER | {"urgent": value})
+        for what, value in (
+            ("A text", "yes"),
+            ("A null", None),
+            ("A number", 0),
+            ("A number", 1),
+            ("A list", []),
+            ("An object", {}),
+        )
     ),
-)  # fmt: skip
+    *(
+        (f'{what} passes as the text: its "type" is "string".', _REMINDER | {"text": value})
+        for what, value in (
+            ("A number", 5),
+            ("A null", None),
+            ("A boolean", True),
+            ("A list", ["water"]),
+            ("An object", {"a": 1}),
+        )
+    ),
+    ('An empty text passes: set its "minLength" to 1.', _REMINDER | {"text": ""}),
+    *(
+        (
+            f'A text of {length} characters passes: without "maxLength" 80 an answer may never end.',
+            _REMINDER | {"text": "x" * length},
+        )
+        for length in (81, 500)
+    ),
+)
 
 
 def _judge_schema(answer: Any) -> str | None:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
 
     schema = expect(answer, dict, "reminder_schema")
     if not schema:
@@ -54,12 +87,15 @@ def _judge_schema(answer: Any) -> str | None:
     except SchemaError as error:
         where = ".".join(str(part) for part in error.absolute_path)
         return f"This is no JSON schema: at {where or 'the top'}, {error.message[:120]}."
-    judge = Draft202012Validator(schema)
-    for what, reminder in _GOOD:
-        fault = next(iter(judge.iter_errors(reminder)), None)
-        if fault:
-            return f"It refuses {what}: {fault.message[:120]}."
-    return next((said for _, said, reminder in _BAD if judge.is_valid(reminder)), None)
+    judge = Draft202012Validator(schema, registry=Registry())  # which fetches nothing, whatever a "$ref" says
+    try:
+        for what, reminder in _GOOD:
+            fault = next(iter(judge.iter_errors(reminder)), None)
+            if fault:
+                return f"It refuses {what}: {fault.message[:120]}."
+        return next((said for said, reminder in _BAD if judge.is_valid(reminder)), None)
+    except Unresolvable:
+        return 'A "$ref" of your schema leads nowhere: write what it means in its place, or under "$defs".'
 
 
 def _schema(**changed: Any) -> dict[str, Any]:
@@ -94,6 +130,7 @@ _TURTLE = Exercise(
     goal="Write a JSON schema that lets every right reminder pass and nothing else.",
     minutes=5,
     judge=_judge_schema,
+    needs=("jsonschema",),
     hints=(
         "Look at the schema of the event above: an object has `properties`, `required` and `additionalProperties`.",
         "`enum` lists values of any type, so None may stand beside the weekdays.",
@@ -120,10 +157,15 @@ _TURTLE = Exercise(
         ),
         ("may be empty", _with("text", {"type": "string", "maxLength": 80}), "An empty text passes"),
         ("urgent anything", _with("urgent", {}), "A text passes for urgent"),
+        ("urgent or null", _with("urgent", {"type": ["boolean", "null"]}), "A null passes for urgent"),
+        ("urgent a number", _with("urgent", {"enum": [True, False, 0]}), "A number passes for urgent"),
+        ("empty day", _with("day", {"enum": [*_DAYS, None, ""]}), "The text '' passes as a day"),
+        ("one capital", _with("day", {"enum": [*_DAYS, None, "Sunday"]}), "capital letter passes"),
         ("text anything", _with("text", {"maxLength": 80}), "A number passes as the text"),
         ("no object", lambda: {k: v for k, v in _schema().items() if k != "type"}, "A mere text passes"),
-        ("five days", _with("day", {"enum": [*_DAYS[:5], None]}), "refuses every weekday"),
+        ("five days", _with("day", {"enum": [*_DAYS[:5], None]}), "refuses a reminder on saturday"),
         ("no schema", lambda: _schema(required="text"), "This is no JSON schema"),
+        ("a reference", _with("day", {"$ref": "https://example.org/day.json"}), "leads nowhere"),
         ("empty", dict, "An empty schema allows everything"),
         ("JSON text", lambda: "{}", "but it is a text"),
     ),
@@ -131,10 +173,20 @@ _TURTLE = Exercise(
 
 # --- 🐕 The mask --------------------------------------------------------------------------------------------
 
-_PIECES = ["mon", "day", "d", "friday", "fri", "", "monday!", "sun", "ay", "m", "x", "null", "n", "ul", "l"]
-_END = 5  # the end marker's text is empty, as a decoder gives it
-_CHOICES = ["monday", "friday", "null", "mon"]
-_SO_FAR = ("", "mon", "f", "fri", "monday", "monda", "nu", "x")
+# The tokens' texts, the end marker's number, the choices, the texts so far. A decoder may give the end marker an empty
+# text or one of its own; other tokens may be empty, and two may have the same text.
+_Case = tuple[list[str], int, list[str], str]
+_VOCABULARIES: tuple[tuple[list[str], int, list[str], tuple[str, ...]], ...] = (
+    (
+        ["mon", "day", "d", "friday", "fri", "", "monday!", "sun", "ay", "m", "x", "null", "n", "ul", "l"],
+        5,
+        ["monday", "friday", "null", "mon"],
+        ("", "mon", "f", "fri", "monday", "monda", "nu", "x"),
+    ),
+    (["a", "", "on", "ff", "o", "", "on", "f", "<end>"], 8, ["on", "off"], ("", "o", "on", "of")),
+    (["no", "yes", "t", "not"], 0, ["not", "no", "yes"], ("", "no", "not")),
+)
+_MASKS: tuple[_Case, ...] = tuple((*rest, so_far) for *rest, texts in _VOCABULARIES for so_far in texts)  # type: ignore
 
 
 def _allowed(pieces: list[str], end: int, choices: list[str], so_far: str) -> list[int]:
@@ -147,60 +199,70 @@ def _allowed(pieces: list[str], end: int, choices: list[str], so_far: str) -> li
 
 
 def _judge_mask(answer: Any) -> str | None:
-    for so_far in _SO_FAR:
-        given = [list(_PIECES), _END, list(_CHOICES), so_far]
+    for pieces, end, choices, so_far in _MASKS:
+        given = [list(pieces), end, list(choices), so_far]
         found = call(answer, *given)
         found = sorted(found) if type(found) in (set, tuple, range) else expect(found, list, "what allowed returns")
-        for token in found:
-            expect(token, int, "each token of what allowed returns")
-        if sorted(found) != _allowed(_PIECES, _END, _CHOICES, so_far):
-            return _mask_mistake(set(found), so_far)
-        if given[0] != _PIECES or given[2] != _CHOICES:
+        found = [expect(token, int, "each token of what allowed returns") for token in found]
+        if sorted(found) != _allowed(pieces, end, choices, so_far):
+            return _mask_mistake(set(found), pieces, end, choices, so_far)
+        if given[0] != pieces or given[2] != choices:
             return "The tokens are right, but your function changed a list that it was given."
     return None
 
 
-def _mask_mistake(found: set[int], so_far: str) -> str:
-    """Name the mistake that leads to these allowed tokens."""
-    right = set(_allowed(_PIECES, _END, _CHOICES, so_far))
-    shown = f"Behind {so_far!r}"
-    if not found <= set(range(len(_PIECES))):
+def _mask_mistake(found: set[int], pieces: list[str], end: int, choices: list[str], so_far: str) -> str:
+    """Name what is wrong with these allowed tokens."""
+    right = set(_allowed(pieces, end, choices, so_far))
+    shown = f"With the choices {choices}, behind {so_far!r}"
+    if not found <= set(range(len(pieces))):
         return f"{shown}: {sorted(found)} holds numbers that are no token's."
     if found == right:
         return f"{shown} the tokens are right, but one of them stands there twice."
-    if _END in right - found:
+    if end in right - found:
         return f"{shown} the end marker is missing: this is one of the choices, so it may end here."
-    if _END in found - right:
+    if end in found - right:
         return f"{shown} the end marker is allowed, but nothing complete stands there yet."
-    if so_far in _CHOICES and right - found and not found - {_END}:
+    if so_far in choices and right - found and not found - {end}:
         return f"{shown} only the end is allowed, but a longer choice begins so, too."
-    extra = sorted(_PIECES[token] for token in found - right)
-    missing = sorted(_PIECES[token] for token in right - found)
-    if extra and all(any(choice.startswith(piece) for choice in _CHOICES) for piece in extra):
+    extra = sorted(pieces[token] for token in found - right)
+    missing = sorted(pieces[token] for token in right - found)
+    if "" in extra:
+        return f"{shown}, a token without text is allowed: it changes nothing, so the answer need never end."
+    if extra and all(any(choice.startswith(piece) for choice in choices) for piece in extra):
         return f"{shown}, {extra[0]!r} is allowed: it begins a choice, but not behind what is written."
-    if extra and all(any(piece in choice for choice in _CHOICES) for piece in extra):
+    if extra and all(any(piece in choice for choice in choices) for piece in extra):
         return f"{shown}, {extra[0]!r} is allowed: it stands somewhere in a choice, but not here."
-    if extra and all(any((so_far + piece).startswith(choice) for choice in _CHOICES) for piece in extra):
+    if extra and all(any((so_far + piece).startswith(choice) for choice in choices) for piece in extra):
         return f"{shown}, {extra[0]!r} is allowed: it goes beyond the end of a choice."
     if extra:
         return f"{shown}, {extra[0]!r} is allowed, which leads to no choice."
-    if all(so_far + piece not in _CHOICES for piece in missing):
+    if {pieces[token] for token in found} & set(missing):
+        return f"{shown}, {missing[0]!r} is there once: two tokens have that text, and each may come."
+    if all(so_far + piece not in choices for piece in missing):
         return f"{shown}, {missing[0]!r} is missing: a token may be a part of what is left."
     return f"{shown}, {missing[0]!r} is missing: it leads to a choice."
 
 
-def _masking(keep: Callable[[str, str], bool], end: Callable[[str], bool] = _CHOICES.__contains__) -> Any:
+def _masking(
+    keep: Callable[[list[str], str, str], bool], end: Callable[[list[str], str], bool] = list.__contains__
+) -> Any:
     """Return a function that makes a mask out of a rule for pieces and one for the end marker."""
 
     def allowed(pieces: list[str], marker: int, choices: list[str], so_far: str) -> list[int]:
-        towards = [token for token, piece in enumerate(pieces) if token != marker and keep(so_far, piece)]
-        return [*towards, marker] if end(so_far) else towards
+        towards = [token for token, piece in enumerate(pieces) if token != marker and keep(choices, so_far, piece)]
+        return [*towards, marker] if end(choices, so_far) else towards
 
     return lambda: allowed
 
 
-def _goes_on(so_far: str, piece: str) -> bool:
-    return any(choice.startswith(so_far + piece) for choice in _CHOICES)
+def _goes_on(choices: list[str], so_far: str, piece: str) -> bool:
+    return bool(piece) and any(choice.startswith(so_far + piece) for choice in choices)
+
+
+def _first_of_a_text(pieces: list[str], end: int, choices: list[str], so_far: str) -> list[int]:
+    found = [pieces.index(pieces[token]) for token in _allowed(pieces, end, choices, so_far) if token != end]
+    return list({*found, *([end] if so_far in choices else [])})
 
 
 _DOG = Exercise(
@@ -219,55 +281,45 @@ _DOG = Exercise(
         "token then: another choice may go on.",
     ),
     wrong=(
-        (
-            "begins a choice",
-            _masking(lambda so_far, piece: bool(piece) and _goes_on("", piece)),
-            "begins a choice, but",
-        ),
+        ("begins a choice", _masking(lambda c, so_far, piece: _goes_on(c, "", piece)), "begins a choice, but"),
         (
             "somewhere in a choice",
-            _masking(lambda so_far, piece: bool(piece) and any(piece in choice for choice in _CHOICES)),
+            _masking(lambda c, so_far, piece: bool(piece) and any(piece in choice for choice in c)),
             "somewhere in a choice",
         ),
         (
             "whole choices only",
-            _masking(lambda so_far, piece: bool(piece) and so_far + piece in _CHOICES),
+            _masking(lambda c, so_far, piece: bool(piece) and so_far + piece in c),
             "a token may be a part",
         ),
         (
             "beyond the end",
             _masking(
-                lambda so_far, piece: (
-                    bool(piece) and (_goes_on(so_far, piece) or any((so_far + piece).startswith(c) for c in _CHOICES))
+                lambda c, so_far, piece: (
+                    _goes_on(c, so_far, piece) or (bool(piece) and any((so_far + piece).startswith(one) for one in c))
                 )
             ),
             "beyond the end of a choice",
         ),
-        (
-            "never ends",
-            _masking(lambda s, p: bool(p) and _goes_on(s, p), lambda s: False),
-            "end marker is missing",
-        ),
-        (
-            "may always end",
-            _masking(lambda s, p: bool(p) and _goes_on(s, p), lambda s: True),
-            "nothing complete",
-        ),
+        ("never ends", _masking(_goes_on, lambda c, so_far: False), "end marker is missing"),
+        ("may always end", _masking(_goes_on, lambda c, so_far: True), "nothing complete"),
         (
             "ends at once",
-            _masking(lambda s, p: bool(p) and s not in _CHOICES and _goes_on(s, p)),
+            _masking(lambda c, so_far, piece: so_far not in c and _goes_on(c, so_far, piece)),
             "a longer choice begins so",
         ),
         (
+            "pieces without text",
+            _masking(lambda c, so_far, piece: any(choice.startswith(so_far + piece) for choice in c)),
+            "a token without text is allowed",
+        ),
+        ("one token for a text", lambda: _first_of_a_text, "two tokens have that text"),
+        (
             "texts",
-            lambda: lambda pieces, end, choices, so_far: [p for p in pieces if p and _goes_on(so_far, p)],
+            lambda: lambda pieces, end, choices, so_far: [p for p in pieces if _goes_on(choices, so_far, p)],
             "each token of what allowed returns should be a whole number",
         ),
-        (
-            "everything",
-            _masking(lambda so_far, piece: bool(piece), lambda so_far: False),
-            "which leads to no choice",
-        ),
+        ("everything", _masking(lambda c, so_far, piece: bool(piece), lambda c, so_far: False), "leads to no choice"),
         (
             "each twice",
             lambda: lambda pieces, end, choices, so_far: 2 * _allowed(pieces, end, choices, so_far),

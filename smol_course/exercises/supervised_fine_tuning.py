@@ -266,6 +266,7 @@ _DOG = Exercise(
     goal="Compute the number that the trainer printed, from logits and labels.",
     minutes=20,
     judge=_judge_loss,
+    needs=("torch",),
     hints=(
         "Three things to do, in this order: pair each position with the token it speaks about, throw away "
         "the pairs that are not scored, and average what is left.",

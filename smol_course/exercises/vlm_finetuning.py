@@ -9,7 +9,19 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from smol_course.exercises import Exercise, Mistake, call, complete, expect, shares, variants
+from smol_course.exercises import (
+    Exercise,
+    Mistake,
+    at_least,
+    at_most,
+    call,
+    compared,
+    complete,
+    expect,
+    planted,
+    shares,
+    variants,
+)
 
 # --- 🐢 Labels of a padded row ------------------------------------------------------------------------------
 
@@ -36,29 +48,24 @@ def _labels(ids: list[int], mask: list[int], prompt: int) -> list[int]:
 
 
 def _judge_labels(answer: Any) -> str | None:
+    values = []
     for ids, mask, prompt in _ROWS:
-        given = list(ids)
-        found = expect(call(answer, given, list(mask), prompt), list, "what row_labels returns")
-        if given != ids:
+        given = list(ids), list(mask)
+        found = expect(call(answer, *given, prompt), list, "what row_labels returns")
+        if given != (ids, mask):
             return "Your function changed the list that it was given: return a new one."
         if len(found) != len(ids):
             return f"A row of {len(ids)} tokens needs {len(ids)} labels, one for each, and yours has {len(found)}."
-        for label in found:
-            expect(label, int, "each label")
-        if found != _labels(ids, mask, prompt):
-            return _label_mistake(found, (ids, mask, prompt))
-    return None
+        values.append([expect(label, int, "each label") for label in found])
+    wanted = [_labels(*row) for row in _ROWS]
 
+    def say(place: int) -> str:
+        (ids, mask, _), found, right = _ROWS[place], values[place], wanted[place]
+        at = next(at for at, (a, b) in enumerate(zip(found, right, strict=True)) if a != b)
+        what = "padding" if not mask[at] else "an image token" if ids[at] == _IMAGE else f"token {ids[at]}"
+        return f"At place {at} of {ids} stands {what}: its label should be {right[at]}, but yours is {found[at]}."
 
-def _label_mistake(found: list[int], row: _Row) -> str:
-    """Name the mistake that leads to these labels."""
-    ids, mask, prompt = row
-    for message, make in _wrong_labels().items():
-        if found == make(ids, mask, prompt):
-            return message
-    at = next(place for place, (a, b) in enumerate(zip(found, _labels(*row), strict=True)) if a != b)
-    what = "padding" if not mask[at] else "an image token" if ids[at] == _IMAGE else f"token {ids[at]}"
-    return f"At place {at} of {ids} stands {what}: its label should be {_labels(*row)[at]}, but yours is {found[at]}."
+    return compared(values, wanted, _ROWS, _wrong_labels(), say)
 
 
 def _wrong_labels() -> dict[str, Callable[[list[int], list[int], int], list[int]]]:
@@ -85,6 +92,13 @@ def _wrong_labels() -> dict[str, Callable[[list[int], list[int], int], list[int]
             token if here and label == HIDDEN else HIDDEN
             for token, here, label in zip(ids, mask, _labels(ids, mask, prompt), strict=True)
         ],
+        "Nothing is hidden: the prompt and the padding are only read.": lambda ids, mask, prompt: list(ids),
+        "Everything is hidden: the answer is to be learned.": lambda ids, mask, prompt: [HIDDEN] * len(ids),
+        "The last token is hidden: it ends the answer, and a model never scored on it does not learn to stop.": (
+            lambda ids, mask, prompt: [
+                label if any(mask[place + 1 :]) else HIDDEN for place, label in enumerate(_labels(ids, mask, prompt))
+            ]
+        ),
         "The prompt is one token too long: the answer's first token is hidden.": lambda ids, mask, prompt: _labels(
             ids, mask, prompt + 1
         ),
@@ -95,10 +109,6 @@ def _wrong_labels() -> dict[str, Callable[[list[int], list[int], int], list[int]
             lambda ids, mask, prompt: [0 if label == HIDDEN else label for label in _labels(ids, mask, prompt)]
         ),
     }
-
-
-def _mislabelled(number: int) -> Callable[[], Any]:
-    return lambda: list(_wrong_labels().values())[number]
 
 
 def _in_place(ids: list[int], mask: list[int], prompt: int) -> list[int]:
@@ -119,14 +129,7 @@ _TURTLE = Exercise(
         "The ids need no look at all: neither the image's nor the padding's.",
     ),
     wrong=(
-        ("padding scored", _mislabelled(0), "Padding is scored"),
-        ("padding by id", _mislabelled(1), "go by the mask"),
-        ("from the row's beginning", _mislabelled(2), "padding on the left it starts later"),
-        ("image only", _mislabelled(3), "Only the image tokens are hidden"),
-        ("the other way round", _mislabelled(4), "the other way round"),
-        ("one too long", _mislabelled(5), "one token too long"),
-        ("one too short", _mislabelled(6), "one token too short"),
-        ("zeros", _mislabelled(7), "write -100"),
+        *planted(_wrong_labels()),
         ("changes its input", lambda: _in_place, "changed the list"),
         (
             "without padding",
@@ -340,18 +343,18 @@ def _run_mistake(results: dict[str, Any]) -> str | None:
     """What is wrong with one of the runs."""
     for run in range(len(results["after_right"])):
         now, gain = results["after_right"][run], results["after_right"][run] - results["before_right"][run]
-        if gain < _GAIN:
-            return f"Run {run} rises by {gain:.2f}; every run has to rise by {_GAIN}."
+        if not at_least(gain, _GAIN):
+            return f"Run {run} rises by {gain:.3f}; every run has to rise by {_GAIN}."
         controls = {name: results[name][run] for name in ("after_blank", "after_shuffled")}
         controls["most_frequent"] = results["most_frequent"]
         best = max(controls, key=lambda name: controls[name])
-        if now - controls[best] < _GAIN:
+        if not at_least(now - controls[best], _GAIN):
             return (
                 f"Run {run} is right in {now:.2f}, and {best} alone gets {controls[best]:.2f}: "
                 "it answers much of it without your picture."
             )
     lost = _mean(results["before_other_kinds"]) - _mean(results["after_other_kinds"])
-    if lost > _LOST:
+    if not at_most(lost, _LOST):
         return f"It learned your question and forgot others: they fell by {lost:.3f}; {_LOST} is allowed."
     return None
 
@@ -399,7 +402,7 @@ _LION = Exercise(
         ("few questions", _form(test_questions=40), "40 test questions decide too little"),
         ("trained on a test picture", _form(train_pictures=["2c" * 32]), "trained on 1 of the test pictures"),
         ("no sums", _form(test_pictures=["photo.png"]), "64 letters and digits"),
-        ("small gain", _form(before_right=[0.1, 0.6, 0.1]), "Run 1 rises by 0.16"),
+        ("small gain", _form(before_right=[0.1, 0.6, 0.1]), "Run 1 rises by 0.160"),
         ("blind is as good", _form(after_shuffled=[0.26, 0.7, 0.21]), "after_shuffled alone gets 0.70"),
         ("one answer is frequent", _form(most_frequent=0.6), "most_frequent alone gets 0.60"),
         ("forgot", _form(after_other_kinds=[0.6, 0.62, 0.61]), "forgot others"),

@@ -3,9 +3,10 @@
 The judges look at numbers and shapes only; they know no model.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, call, expect
+from smol_course.exercises import Exercise, Mistake, call, compared, expect, planted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,39 +18,51 @@ if TYPE_CHECKING:
 _MODELS = ((80, 8, 2, 1), (512, 16, 4, 17), (364, 14, 2, 5), (384, 16, 3, 1))
 
 
-def _judge_count(answer: Any) -> str | None:
-    for case in _MODELS:
-        found = call(answer, *case)
-        if type(found) is float and found.is_integer():
-            return f"{found} is a number with a fraction, even if that is zero: divide with //."
-        found = expect(found, int, "what count_image_tokens returns")
-        if found != _count(*case):
-            return _count_mistake(found, case)
-    return None
-
-
 def _count(size: int, patch: int, shuffle: int, tiles: int) -> int:
     return tiles * (size // patch // shuffle) ** 2
 
 
-def _count_mistake(found: int, case: tuple[int, int, int, int]) -> str:
-    """Name the mistake that leads to this count."""
-    size, patch, shuffle, tiles = case
-    along = size // patch
-    known = {
-        "These are the patches: the shuffle makes fewer tokens of them.": tiles * along**2,
-        "This counts along one side: a picture has as many rows as columns.": tiles * (along // shuffle),
-        "A token takes shuffle patches along *both* sides: divide by its square.": tiles * along**2 // shuffle,
-        "The tiles are missing: each has tokens of its own.": (along // shuffle) ** 2,
-        "Each tile is square, but tiles are just counted: do not square their number.": (tiles * along // shuffle) ** 2,
-        "These are pixels for each token, not tokens.": (patch * shuffle) ** 2,
-        "The shuffle makes fewer tokens, not more: divide by it.": tiles * (along * shuffle) ** 2,
-    }
-    for message, number in known.items():
-        if found == number:
-            return message
-    said = f"{tiles} tile{'s' if tiles > 1 else ''} of {size} pixels, patches of {patch}, shuffle {shuffle}"
-    return f"For {said} it should be {_count(*case)}, but yours is {_short(found)}."
+_COUNT_MISTAKES: dict[str, Callable[[int, int, int, int], float]] = {
+    "These are the patches: the shuffle makes fewer tokens of them.": lambda size, patch, shuffle, tiles: (
+        tiles * (size // patch) ** 2
+    ),
+    "This counts along one side: a picture has as many rows as columns.": lambda size, patch, shuffle, tiles: (
+        tiles * (size // patch // shuffle)
+    ),
+    "A token takes shuffle patches along *both* sides: divide by its square.": lambda size, patch, shuffle, tiles: (
+        tiles * (size // patch) ** 2 // shuffle
+    ),
+    "The tiles are missing: each has tokens of its own.": lambda size, patch, shuffle, tiles: (
+        (size // patch // shuffle) ** 2
+    ),
+    "Each tile is square, but tiles are just counted: do not square their number.": (
+        lambda size, patch, shuffle, tiles: (tiles * (size // patch) // shuffle) ** 2
+    ),
+    "These are pixels for each token, not tokens.": lambda size, patch, shuffle, tiles: (patch * shuffle) ** 2,
+    "The shuffle makes fewer tokens, not more: divide by it.": lambda size, patch, shuffle, tiles: (
+        tiles * (size // patch * shuffle) ** 2
+    ),
+    "The patches are forgotten: a token is patch · shuffle pixels wide.": lambda size, patch, shuffle, tiles: (
+        tiles * (size // shuffle) ** 2
+    ),
+}
+
+
+def _judge_count(answer: Any) -> str | None:
+    values = []
+    for case in _MODELS:
+        found = call(answer, *case)
+        if type(found) is float and found.is_integer():
+            return f"{found} is a number with a fraction, even if that is zero: divide with //."
+        values.append(expect(found, int, "what count_image_tokens returns"))
+    wanted = [_count(*case) for case in _MODELS]
+
+    def say(place: int) -> str:
+        size, patch, shuffle, tiles = _MODELS[place]
+        said = f"{tiles} tile{'s' if tiles > 1 else ''} of {size} pixels, patches of {patch}, shuffle {shuffle}"
+        return f"For {said} it should be {wanted[place]}, but yours is {_short(values[place])}."
+
+    return compared(values, wanted, _MODELS, _COUNT_MISTAKES, say)
 
 
 def _short(number: int) -> str:
@@ -69,19 +82,7 @@ _TURTLE = Exercise(
         "Square it, for rows and columns, and multiply by the number of tiles.",
     ),
     wrong=(
-        ("patches", lambda: lambda size, patch, shuffle, tiles: tiles * (size // patch) ** 2, "These are the patches"),
-        ("one side", lambda: lambda size, patch, shuffle, tiles: tiles * (size // patch // shuffle), "along one side"),
-        (
-            "shuffle once",
-            lambda: lambda size, patch, shuffle, tiles: tiles * (size // patch) ** 2 // shuffle,
-            "divide by its square",
-        ),
-        ("no tiles", lambda: lambda size, patch, shuffle, tiles: (size // patch // shuffle) ** 2, "tiles are missing"),
-        (
-            "squared tiles",
-            lambda: lambda size, patch, shuffle, tiles: (tiles * size // patch // shuffle) ** 2,
-            "do not square their number",
-        ),
+        *planted(_COUNT_MISTAKES),
         (
             "a float",
             lambda: lambda size, patch, shuffle, tiles: tiles * (size / patch / shuffle) ** 2,
@@ -126,7 +127,8 @@ def _shuffle(seen: "Tensor", factor: int) -> "Tensor":
 def _judge_shuffle(answer: Any) -> str | None:
     import torch
 
-    for seen, factor in _grids():
+    grids, values = _grids(), []
+    for seen, factor in grids:
         given = seen.clone()
         found = call(answer, given, factor)
         if not issubclass(type(found), torch.Tensor):
@@ -134,11 +136,10 @@ def _judge_shuffle(answer: Any) -> str | None:
         wanted = _shuffle(seen, factor)
         if found.shape != wanted.shape:
             return _shape_mistake(tuple(found.shape), tuple(wanted.shape), tuple(seen.shape), factor)
-        if not torch.equal(found.detach().double(), wanted.double()):
-            return _order_mistake(found, seen, factor)
+        values.append(found.detach().double().clone())
         if not torch.equal(given, seen):
-            return "The tokens are right, but your function changed the tensor that it was given: work on a copy."
-    return None
+            return "Your function changed the tensor that it was given: work on a copy."
+    return _order_mistake(values, grids)
 
 
 def _shape_mistake(found: tuple[int, ...], wanted: tuple[int, ...], seen: tuple[int, ...], factor: int) -> str:
@@ -152,15 +153,23 @@ def _shape_mistake(found: tuple[int, ...], wanted: tuple[int, ...], seen: tuple[
     return f"Patches of shape {seen} with factor {factor} should give {wanted}, but yours is {found}."
 
 
-def _order_mistake(found: "Tensor", seen: "Tensor", factor: int) -> str:
-    """Name the mistake that leads to these tokens."""
+def _order_mistake(values: list["Tensor"], grids: "list[tuple[Tensor, int]]") -> str | None:
+    """Name the mistake that leads to these tokens in all cases, or return None if there is none."""
     import torch
 
-    for message, make in _wrong_orders().items():
-        if torch.equal(found.detach().double(), make(seen, factor).double()):
-            return message
-    place = (found.detach().double() != _shuffle(seen, factor).double()).nonzero()[0].tolist()
-    return f"The shape is right. The first number in the wrong place is at {place}: compare with the 4 × 4 grid above."
+    for message, make in {"": _shuffle, **_wrong_orders()}.items():
+        if all(torch.equal(found, make(*grid).double()) for found, grid in zip(values, grids, strict=True)):
+            return message or None
+    found, (seen, factor) = next(
+        (found, grid)
+        for found, grid in zip(values, grids, strict=True)
+        if not torch.equal(found, _shuffle(*grid).double())
+    )
+    place = (found != _shuffle(seen, factor).double()).nonzero()[0].tolist()
+    return (
+        f"The shape is right. For patches of shape {tuple(seen.shape)} and factor {factor}, the first number in the "
+        f"wrong place is at {place}: compare with the 4 × 4 grid above."
+    )
 
 
 def _wrong_orders() -> dict[str, Any]:
@@ -218,6 +227,7 @@ _DOG = Exercise(
     goal="Build pixel shuffle: fewer tokens, each with the vectors of a square of patches.",
     minutes=20,
     judge=_judge_shuffle,
+    needs=("torch",),
     hints=(
         "Make the picture a grid again: `seen.reshape(pictures, side, side, width)`, with side the root of the number "
         "of patches.",
@@ -231,6 +241,11 @@ _DOG = Exercise(
         ("columns of tokens", _ordered(1), "The tokens come column by column"),
         ("columns inside", _ordered(2), "Inside a token the patches come column by column"),
         ("channels first", _ordered(3), "each patch's vector stays together"),
+        (
+            "turned round",
+            lambda: lambda seen, factor: _shuffle(seen, factor).flip(1),
+            "the first number in the wrong place",
+        ),
         ("averaged", lambda: _averaged, "kept their width"),
         ("rows only", lambda: _in_rows, "Only neighbours in a row"),
         ("pictures mixed", lambda: _all_pictures, "keep the pictures apart"),

@@ -4,70 +4,97 @@ The judges bring pictures of their own, which are plain names here, and answer t
 asked. They cannot know how well a real one would do.
 """
 
-import math
 import re
 from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, Mistake, call, expect
+from smol_course.exercises import Exercise, Mistake, Nearly, call, compared, expect, planted
 
 # --- 🐢 Points above blind ----------------------------------------------------------------------------------
 
 # Answers with the picture, with a grey sheet, and right ones. In the second, blind answers are right where seeing ones
-# are not; in the last, a blind model is better.
+# are not; in the fourth and the last, a blind model is better. Nearly all differ in what is right, seeing and blind.
 _LISTS = (
-    (["red", "2", "Yes", "left", "3"], ["blue", "2", "No", "top", "0"], ["red", "2", "Yes", "right", "1"]),
+    (["red", "2", "Yes", "left", "3"], ["blue", "2", "No", "right", "0"], ["red", "2", "Yes", "right", "3"]),
     (["3", "1", "2", "2", "0"], ["3", "1", "1", "1", "1"], ["3", "2", "1", "2", "0"]),
     (["Monday", "Friday"], ["Monday", "Friday"], ["Monday", "Friday"]),
     (["No", "No", "No"], ["Yes", "Yes", "No"], ["Yes", "Yes", "Yes"]),
+    (["1", "2", "3", "4", "5", "6", "7", "8"], ["1", "2", "3", "0", "0", "0", "0", "9"], list("12345609")),
+    (["a", "b", "c"], ["c", "a", "b"], ["c", "b", "a"]),
+    (["left", "top", "1", "2", "3", "4"], ["left", "top", "1", "2", "0", "0"], ["left", "low", "1", "2", "0", "0"]),
 )
+_Texts = list[str]
 
 
-def _judge_points(answer: Any) -> str | None:
-    for case in _LISTS:
-        found = float(expect(call(answer, *(list(part) for part in case)), (float, int), "what it returns"))
-        if not math.isclose(found, _points(*case), rel_tol=1e-6, abs_tol=1e-6):
-            return _points_mistake(found, case)
-    return None
-
-
-def _hits(said: list[str], right: list[str]) -> int:
+def _hits(said: _Texts, right: _Texts) -> int:
     return sum(a == b for a, b in zip(said, right, strict=True))
 
 
-def _points(seen: list[str], blind: list[str], right: list[str]) -> float:
+def _points(seen: _Texts, blind: _Texts, right: _Texts) -> float:
     return 100 * (_hits(seen, right) - _hits(blind, right)) / len(right)
 
 
-def _points_mistake(found: float, case: tuple[list[str], list[str], list[str]]) -> str:
-    """Name the mistake that leads to this number."""
-    seen, blind, right = case
-    n, wanted, sees, guesses = len(right), _points(*case), _hits(seen, right), _hits(blind, right)
-    known = {
-        "That is a share from 0 to 1: give percentage points.": wanted / 100,
-        "The wrong way round: right with the picture minus right without.": -wanted,
-        "This is the number of answers: divide by how many there are.": float(sees - guesses),
-        "This is the share right with the picture: take off what is right blind.": 100 * sees / n,
-        "This counts the answers that differ between seeing and blind, right or not.": 100
-        * (n - _hits(seen, blind))
-        / n,
-        "This counts what only seeing got right: blind answers that were right and became wrong count against it.": (
-            100 * sum(s == r != b for s, b, r in zip(seen, blind, right, strict=True)) / n
-        ),
-    }
-    if guesses:
-        known["This is how much of the blind share was added: points are a difference, not a ratio."] = (
-            100 * (sees - guesses) / guesses
+def _from_counts(change: Callable[[int, int, int], float]) -> Callable[[_Texts, _Texts, _Texts], float]:
+    """Return a mistaken function of three lists; change(right seeing, right blind, number of questions) computes it."""
+    return lambda seen, blind, right: change(_hits(seen, right), _hits(blind, right), len(right))
+
+
+_POINTS_MISTAKES: dict[str, Callable[[_Texts, _Texts, _Texts], float]] = {
+    "That is a share from 0 to 1: give percentage points.": _from_counts(lambda sees, guesses, n: (sees - guesses) / n),
+    "The wrong way round: right with the picture minus right without.": _from_counts(
+        lambda sees, guesses, n: 100 * (guesses - sees) / n
+    ),
+    "This is never below zero: where fewer are right with the pictures, say so.": _from_counts(
+        lambda sees, guesses, n: 100 * abs(sees - guesses) / n
+    ),
+    "This stops at zero: where fewer are right with the pictures, the points are below it.": _from_counts(
+        lambda sees, guesses, n: 100 * max(0, sees - guesses) / n
+    ),
+    "This is the number of answers: divide by how many there are.": _from_counts(
+        lambda sees, guesses, n: sees - guesses
+    ),
+    "This is the share right with the picture: take off what is right blind.": _from_counts(
+        lambda sees, guesses, n: 100 * sees / n
+    ),
+    "This is the share right blind: it is taken off that with the picture.": _from_counts(
+        lambda sees, guesses, n: 100 * guesses / n
+    ),
+    "This is how much of the blind share was added: points are a difference, not a ratio.": _from_counts(
+        lambda sees, guesses, n: 100 * (sees - guesses) / (guesses or 1)
+    ),
+    "The points are rounded: leave them as they are.": _from_counts(
+        lambda sees, guesses, n: round(100 * (sees - guesses) / n)
+    ),
+    "The points are cut to whole ones: leave them as they are.": _from_counts(
+        lambda sees, guesses, n: 100 * (sees - guesses) // n
+    ),
+    "This counts the answers that differ between seeing and blind, right or not.": lambda seen, blind, right: (
+        100 * (len(right) - _hits(seen, blind)) / len(right)
+    ),
+    "This counts what only seeing got right: blind answers that were right and became wrong count against it.": (
+        lambda seen, blind, right: (
+            100 * sum(s == r != b for s, b, r in zip(seen, blind, right, strict=True)) / len(right)
         )
-    for message, number in known.items():
-        if math.isclose(found, number, rel_tol=1e-6, abs_tol=1e-6):
-            return message
-    return f"{sees} of {n} right seeing, {guesses} blind: that gives {wanted:.1f}, but yours is {found:.4g}."
+    ),
+}
 
 
-def _points_like(change: Callable[[int, int, int], float]) -> Callable[[], Any]:
-    """A function that makes `points_above_blind` from the counts (right seeing, right blind, n)."""
-    return lambda: lambda seen, blind, right: change(_hits(seen, right), _hits(blind, right), len(right))
+def _judge_points(answer: Any) -> str | None:
+    values = []
+    for case in _LISTS:
+        given = [list(part) for part in case]
+        value = expect(call(answer, *given), (float, int), "what points_above_blind returns")
+        values.append(Nearly(value))
+        if given != [list(part) for part in case]:
+            return "Your function changed a list that it was given: look at it only."
+    wanted = [_points(*case) for case in _LISTS]
+
+    def say(place: int) -> str:
+        seen, blind, right = _LISTS[place]
+        counts = f"{_hits(seen, right)} of {len(right)} right seeing, {_hits(blind, right)} blind"
+        return f"{counts}: that gives {wanted[place]:.1f}, but yours is {values[place]:.4g}."
+
+    return compared(values, wanted, _LISTS, _POINTS_MISTAKES, say)
 
 
 _TURTLE = Exercise(
@@ -83,25 +110,9 @@ _TURTLE = Exercise(
         "Percentage points: a share of 0.25 more is 25 points.",
     ),
     wrong=(
-        ("share", _points_like(lambda sees, guesses, n: (sees - guesses) / n), "give percentage points"),
-        ("turned round", _points_like(lambda sees, guesses, n: 100 * (guesses - sees) / n), "The wrong way round"),
-        ("count", _points_like(lambda sees, guesses, n: sees - guesses), "This is the number of answers"),
-        ("not blind", _points_like(lambda sees, guesses, n: 100 * sees / n), "take off what is right blind"),
-        ("ratio", _points_like(lambda sees, guesses, n: 100 * (sees - guesses) / (guesses or 1)), "not a ratio"),
-        (
-            "what differs",
-            lambda: lambda seen, blind, right: 100 * sum(a != b for a, b in zip(seen, blind, strict=True)) / len(right),
-            "right or not",
-        ),
-        (
-            "gains only",
-            lambda: (
-                lambda seen, blind, right: (
-                    100 * sum(s == r != b for s, b, r in zip(seen, blind, right, strict=True)) / len(right)
-                )
-            ),
-            "became wrong count against it",
-        ),
+        *planted(_POINTS_MISTAKES),
+        ("another", lambda: _from_counts(lambda sees, guesses, n: 100 * sees / n - guesses), "2 blind: that gives"),
+        ("a text", lambda: lambda seen, blind, right: "25 points", "but it is a text"),
     ),
 )
 
@@ -114,7 +125,7 @@ _SLOTS = tuple((day, part) for day in _DAYS for part in _PARTS)
 # Each person's busy slots by their number in the week. Their pictures are their names.
 _GROUPS: tuple[dict[str, set[int]], ...] = (
     {"Ana's week": {0, 1, 4, 5, 8, 11, 12}, "Raj's week": {2, 4, 6, 9}, "Mei's week": {0, 3, 7}},
-    {"Ola's week": {1, 2, 3}},
+    {"Ola's week": {1, 2, 3, 14}},
     {"Ivo's week": set(range(0, 15, 2)), "Bea's week": set(range(1, 15, 2))},
 )
 # What the asked one says of a free slot and of a busy one; all of these are fair by the rules.

@@ -58,7 +58,7 @@ class Message(BaseModel):
 
 
 class Chat(BaseModel):
-    """What a request may hold. A field that nobody will heed is refused, not ignored."""
+    """What a request may contain. An unknown field is refused, not ignored."""
 
     model_config = ConfigDict(extra="forbid")
     messages: Annotated[list[Message], Field(min_length=1, max_length=64)]
@@ -171,8 +171,8 @@ async def unless_gone(request: Request, work: Awaitable[httpx.Response]) -> http
             raise Gone
         return task.result()
     finally:
-        for one in (task, gone):
-            one.cancel()
+        for unfinished in (task, gone):
+            unfinished.cancel()
         await asyncio.gather(task, gone, return_exceptions=True)
 
 
@@ -275,7 +275,7 @@ class Front:
         answer = await self.engine.send(question, stream=chat["stream"])
         held.push_async_callback(answer.aclose)
         if answer.status_code != 200:
-            await answer.aread()  # here, where the deadline still holds
+            await answer.aread()  # here, where the deadline still applies
         return answer
 
     async def _sent(self, answer: httpx.Response, stream: bool, until: float, request: Request, send: Any) -> str:

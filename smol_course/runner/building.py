@@ -1,7 +1,7 @@
 """``smol build``: execute notebooks, write them with their outputs, costs and hashes, and refill the tables.
 
-What it writes goes into git, so it refuses what must not: errors, paths of this machine, too many bytes, and
-the loss of what someone wrote into a notebook instead of its source.
+What it writes goes into git, so it refuses what must not: errors, paths of this machine, too many bytes, and the loss
+of what someone wrote into a notebook instead of its source.
 """
 
 import shutil
@@ -41,8 +41,7 @@ def machine() -> str:
 
 
 def take_notebook(notebook: Notebook) -> None:
-    """Make the cells of the ``.ipynb`` the text source's cells; the source's header stays. Nothing is
-    executed."""
+    """Make the cells of the ``.ipynb`` the text source's cells; the source's header stays. Nothing is executed."""
     source = notebook.read()
     edited_cells = nbformat.read(notebook.ipynb, as_version=4).cells
     source.cells = [
@@ -116,8 +115,8 @@ def build(targets: list[str], text_only: bool, take: bool, hub: bool, fresh: boo
     """Build the notebooks that the targets name (none: all), then the generated text; return the exit status.
 
     A notebook of which only text, comments or layout changed keeps its outputs and costs, unless ``fresh``.
-    ``text_only`` executes nothing; ``take`` first copies edited notebooks into their text sources. Raises
-    CourseError for an unknown target, an edited notebook, or outputs that are not fit for git.
+    ``text_only`` executes nothing; ``take`` first copies edited notebooks into their text sources. Raises CourseError
+    for an unknown target, an edited notebook, or outputs that are not fit for git.
     """
     if not text_only:
         chosen = notebooks(targets)

@@ -1,5 +1,4 @@
-"""``smol check``: run a learner's exercise cells, with the setup they need and nothing else, and say the
-answers."""
+"""``smol check``: run a learner's exercise cells, with the setup they need and nothing else, and say the answers."""
 
 from pathlib import Path
 
@@ -17,8 +16,7 @@ _NEEDED = {"parameters", "setup", "exercise", "check"}
 
 
 def _opened(target: str) -> tuple[NotebookNode, Path]:
-    """The learner's notebook and its folder; a target such as 1/chat_templates means the notebook in its
-    module."""
+    """The learner's notebook and its folder; a target such as 1/chat_templates means the notebook in its module."""
     path = Path(target)
     if path.suffix == ".ipynb":
         if not path.is_file():

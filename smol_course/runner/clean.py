@@ -22,8 +22,7 @@ _HTML_BAR = re.compile(r"<div>\s*<progress\b.*?</progress>.*?</div>|<progress\b.
 
 
 def strip_residue(node: NotebookNode) -> NotebookNode:
-    """Remove progress bars and widgets from the outputs, join texts printed piece by piece; return the
-    notebook."""
+    """Remove progress bars and widgets from the outputs, join texts printed piece by piece; return the notebook."""
     for cell in node.cells:
         if cell.cell_type == "code":
             cell.outputs = _joined([output for output in cell.outputs if not _residue(output)])
@@ -54,8 +53,7 @@ def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def tidy(node: NotebookNode, metadata: dict[str, Any]) -> NotebookNode:
-    """Give the notebook nothing but the metadata that git needs, and cell ids that only a changed cell
-    changes."""
+    """Give the notebook nothing but the metadata that git needs, and cell ids that only a changed cell changes."""
     strip_residue(node)
     node.nbformat, node.nbformat_minor = 4, 5
     node.metadata = nbformat.from_dict(
@@ -89,8 +87,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def unfit(node: NotebookNode, root: Path) -> str | None:
-    """Say what in the notebook must not go into git (an error, a path of this machine, too many bytes), or
-    None."""
+    """Say what in the notebook must not go into git (an error, a path of this machine, too many bytes), or None."""
     places = [str(p) for p in (root, Path.home(), Path(sys.prefix), cache_folder(), data_folder())]
     places = [place for place in places if len(place) > 3]
     pattern = re.compile("|".join(re.escape(form) for p in places for form in (p, p.replace("\\", "/"))) + r"(?!\w)")
@@ -100,9 +97,9 @@ def unfit(node: NotebookNode, root: Path) -> str | None:
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 return f"cell {k} shows an error ({output.ename}): mend the cell"
-            found = next((m for text in _texts(output) if (m := pattern.search(text))), None)
-            if found:
-                return f"cell {k} shows a path of this machine ({found[0]}…): print less in that cell"
+            path_shown = next((m for text in _texts(output) if (m := pattern.search(text))), None)
+            if path_shown:
+                return f"cell {k} shows a path of this machine ({path_shown[0]}…): print less in that cell"
     size = len(nbformat.writes(node).encode())
     if size > MOST_BYTES:
         return f"it has {size // 1000} KB, more than {MOST_BYTES // 1000}: {_largest(node)}"

@@ -66,10 +66,10 @@ def _torch_rows() -> list[tuple[str, str, str]]:
 
 
 def _instructions_row() -> tuple[str, str, str]:
-    found = instructions()
+    known = instructions()
     with suppress(Exception):  # torch's own name where the system tells nothing, as on Windows
         import torch
 
-        found = found or torch.backends.cpu.get_cpu_capability()
-    advice = "" if "bf16" in found else "No bf16 instructions: training on this CPU uses float32 and takes longer."
-    return "Instruction set", f"{cpu_name()}, {found or 'unknown'}", advice
+        known = known or torch.backends.cpu.get_cpu_capability()
+    advice = "" if "bf16" in known else "No bf16 instructions: training on this CPU uses float32 and takes longer."
+    return "Instruction set", f"{cpu_name()}, {known or 'unknown'}", advice

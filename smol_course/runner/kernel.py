@@ -1,7 +1,7 @@
 """Execute a notebook in a kernel of its own, and measure it.
 
-It does not know where the notebook came from or where it goes. Peak memory is the largest sum of resident
-sizes over the kernel's process tree that a poll every quarter of a second saw; a shorter peak is missed.
+It does not know where the notebook came from or where it goes. Peak memory is the largest sum of resident sizes over
+the kernel's process tree that a poll every quarter of a second saw; a shorter peak is missed.
 """
 
 import asyncio
@@ -69,12 +69,12 @@ class Execution:
     @property
     def results(self) -> list[dict[str, Any]]:
         """What `metrics.record` left in the outputs, in order; the same name later replaces."""
-        found = {}
+        by_name = {}
         for output in outputs(self.node):
             result = output.get("data", {}).get(RESULT)
             if result:
-                found[result["name"]] = dict(result)
-        return list(found.values())
+                by_name[result["name"]] = dict(result)
+        return list(by_name.values())
 
 
 def outputs(node: NotebookNode) -> Iterator[NotebookNode]:
@@ -137,8 +137,7 @@ def hub_wanted(flag: bool) -> bool:
 
 
 def inject(node: NotebookNode, values: dict[str, Any]) -> NotebookNode:
-    """Put the values into a cell of their own after the cell tagged ``parameters``; return the same
-    notebook."""
+    """Put the values into a cell of their own after the cell tagged ``parameters``; return the same notebook."""
     if values:
         source = "\n".join(["# Given on the command line:", *(f"{name} = {value!r}" for name, value in values.items())])
         place = next(index for index, cell in enumerate(node.cells) if "parameters" in tags(cell)) + 1
@@ -184,8 +183,8 @@ def _failing_line(cell: NotebookNode, traceback: list[str]) -> str:
     """The line of the cell that failed, found in IPython's traceback; its first line if there is none."""
     lines = cell.source.splitlines() or [""]
     plain = _COLOUR.sub("", "\n".join(traceback))
-    found = re.search(rf"Cell In\[{cell.execution_count}\], line (\d+)", plain)
-    return lines[min(int(found[1]), len(lines)) - 1 if found else 0].strip()
+    marked = re.search(rf"Cell In\[{cell.execution_count}\], line (\d+)", plain)
+    return lines[min(int(marked[1]), len(lines)) - 1 if marked else 0].strip()
 
 
 def _failure(cell: NotebookNode, k: int, n: int, error: Exception) -> Failure:
@@ -214,9 +213,9 @@ def execute(
 ) -> Execution:
     """Execute a notebook's code cells in ``folder`` with the environment, filling in the outputs of ``node``.
 
-    ``on_cell`` is called with the number of each code cell, from 1, before it runs. A failing cell ends it,
-    unless ``keep_going``. What it opens below ``root``, where that is given, is recorded. Raises CourseError if no
-    kernel starts; KeyboardInterrupt passes through, with the kernel ended.
+    ``on_cell`` is called with the number of each code cell, from 1, before it runs. A failing cell ends it, unless
+    ``keep_going``. What it opens below ``root``, where that is given, is recorded. Raises CourseError if no kernel
+    starts; KeyboardInterrupt passes through, with the kernel ended.
     """
     code = [(index, cell) for index, cell in enumerate(node.cells) if cell.cell_type == "code" and cell.source.strip()]
     started, failure = time.monotonic(), None

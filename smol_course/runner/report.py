@@ -28,8 +28,7 @@ _MARKDOWN_IMAGE = re.compile(r"!\[([^\]]*)\]\(\s*([^)\s]+)[^)]*\)")
 def write_report(folder: Path, title: str, chosen: list[Notebook], state: dict[str, Any]) -> Path:
     """Write ``report.html`` into the run folder and return its path.
 
-    ``state`` is the run's state: its ``notebooks`` hold each executed notebook's file name, costs and
-    results.
+    ``state`` is the run's state: its ``notebooks`` contain each executed notebook's file name, costs and results.
     """
     entries = state["notebooks"]
     results = {name: entry["results"] for name, entry in entries.items()}
@@ -77,27 +76,26 @@ def _body(executed: Path, notebook: Notebook) -> str:
     node = nbformat.read(executed, as_version=4)
     for cell in node.cells:
         if cell.cell_type == "markdown":
-            cell.source = _MARKDOWN_IMAGE.sub(lambda found: _from_root(found, notebook), cell.source)
+            cell.source = _MARKDOWN_IMAGE.sub(lambda image: _from_root(image, notebook), cell.source)
     body, _ = exporter.from_notebook_node(node, resources={"metadata": {"path": str(notebook.root)}})
     return _without_external(body)
 
 
-def _from_root(found: re.Match[str], notebook: Notebook) -> str:
-    """The image with its path from the repository's root: nbconvert embeds no file outside the folder it is
-    given.
+def _from_root(image: re.Match[str], notebook: Notebook) -> str:
+    """The image with its path from the repository's root: nbconvert embeds no file outside the folder it is given.
 
     A badge or a picture on a server becomes its description.
     """
-    description, target = found.groups()
+    description, target = image.groups()
     if target.startswith(("http:", "https:", "//")):
         return description
     path = (notebook.source.parent / target).resolve()
     inside = path.is_file() and path.is_relative_to(notebook.root.resolve())
-    return f"![{description}]({path.relative_to(notebook.root.resolve()).as_posix()})" if inside else found[0]
+    return f"![{description}]({path.relative_to(notebook.root.resolve()).as_posix()})" if inside else image[0]
 
 
 def _without_external(body: str) -> str:
-    """Drop the tags that would load something, wherever they came from (an output may hold any HTML)."""
+    """Drop the tags that would load something, wherever they came from (an output may contain any HTML)."""
     body = re.sub(r"<(script|iframe|object)\b[^>]*\bsrc\s*=.*?</\1\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
     body = re.sub(r"<link\b[^>]*>", "", body, flags=re.IGNORECASE)
     return re.sub(

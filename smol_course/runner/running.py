@@ -1,8 +1,7 @@
 """``smol run``: execute notebooks into a run folder, resume after an interruption, and report.
 
-A run folder, ``runs/<time>-<targets>/``, holds the executed notebooks, what the notebooks save,
-``state.json`` (what was asked for and what is done) and ``report.html``. It never touches a learner's
-notebook.
+A run folder, ``runs/<time>-<targets>/``, contains the executed notebooks, what the notebooks save, ``state.json`` (what
+was asked for and what is done) and ``report.html``. It never touches a learner's notebook.
 """
 
 import json
@@ -30,8 +29,7 @@ INTERRUPTED = 130
 
 
 def new_folder(label: str) -> Path:
-    """Make and return a new run folder, ``runs/<time>-<label>``. Raises CourseError if that is not
-    possible."""
+    """Make and return a new run folder, ``runs/<time>-<label>``. Raises CourseError if that is not possible."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for suffix in ("", *(f"-{number}" for number in range(2, 100))):
         folder = repository() / "runs" / f"{stamp}-{label}{suffix}"
@@ -79,9 +77,9 @@ def _unfinished(request: dict[str, Any]) -> tuple[Path, dict[str, Any], FileLock
 @contextmanager
 def _run_folder(targets: list[str], request: dict[str, Any], fresh: bool) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The folder and state to go on with, or new ones; locked meanwhile."""
-    found = None if fresh else _unfinished(request)
-    if found:
-        folder, state, lock = found
+    unfinished = None if fresh else _unfinished(request)
+    if unfinished:
+        folder, state, lock = unfinished
     else:
         folder = new_folder(label(targets))
         state, lock = {"request": request, "finished": False, "notebooks": {}}, FileLock(folder / ".lock")
@@ -132,11 +130,10 @@ def _run_one(
 
 
 def run(targets: list[str], given: list[str], hub: bool, fresh: bool, console: Console) -> int:
-    """Run the notebooks that the targets name and return the exit status: 0, 1 if one failed, 130 if
-    interrupted.
+    """Run the notebooks that the targets name and return the exit status: 0, 1 if one failed, 130 if interrupted.
 
-    ``given`` are the ``name=value`` texts of ``--set``; ``fresh`` does not resume. Raises CourseError for an
-    unknown target or parameter, before anything runs.
+    ``given`` are the ``name=value`` texts of ``--set``; ``fresh`` does not resume. Raises CourseError for an unknown
+    target or parameter, before anything runs.
     """
     chosen = notebooks(targets)
     values, hub = settings_for(chosen, given), hub_wanted(hub)

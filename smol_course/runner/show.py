@@ -87,8 +87,7 @@ def _number(record: dict[str, Any] | None) -> str:
 def before_after(results: dict[str, list[dict[str, Any]]]) -> Rows:
     """Return the rows (notebook, what, before, after, n) of the records ``before_X`` and ``after_X``.
 
-    ``results`` holds for each notebook or run what it recorded. Where one of the two is missing, its place
-    is empty.
+    ``results`` has for each notebook or run what it recorded. Where one of the two is missing, its place is empty.
     """
     rows = []
     for notebook, records in results.items():

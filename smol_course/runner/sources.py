@@ -1,7 +1,7 @@
 """Which notebooks there are, and what their text sources say.
 
-The text source (``N_module/notebooks/<topic>.py``) is the notebook; the ``.ipynb`` beside it is derived from
-it. Nothing here executes anything.
+The text source (``N_module/notebooks/<topic>.py``) is the notebook; the ``.ipynb`` beside it is derived from it.
+Nothing here executes anything.
 """
 
 import ast
@@ -59,8 +59,7 @@ class Notebook:
         return self.study.with_suffix(".json")
 
     def read(self) -> NotebookNode:
-        """Return the text source as a notebook without outputs. Raises CourseError if its header is
-        misplaced."""
+        """Return the text source as a notebook without outputs. Raises CourseError if its header is misplaced."""
         node = jupytext.reads(self.source.read_text(encoding="utf-8"), fmt="py:percent")
         if node.cells and node.cells[0].cell_type == "raw":
             raise CourseError(f"{self.source.name}: put what its header holds under `jupyter:`, or nobody reads it.")
@@ -83,18 +82,18 @@ def _topics(module: Path) -> list[Notebook]:
     readme = module / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     named = list(dict.fromkeys(re.findall(r"notebooks/(\w+)\.ipynb", text)))
-    found = sorted(
+    sources = sorted(
         (module / "notebooks").glob("*.py"),
         key=lambda path: (named.index(path.stem) if path.stem in named else len(named), path.stem),
     )
-    return [Notebook(f"{number(module)}/{path.stem}", path) for path in found]
+    return [Notebook(f"{number(module)}/{path.stem}", path) for path in sources]
 
 
 def notebooks(targets: Iterable[str] = ()) -> list[Notebook]:
     """Return the notebooks that the targets name, each once, in order.
 
-    A target is ``all``, a module (``1``) or a notebook (``1/chat_templates``, or its path); no target means
-    all. Raises CourseError for a target that does not exist, naming those that do.
+    A target is ``all``, a module (``1``) or a notebook (``1/chat_templates``, or its path); no target means all. Raises
+    CourseError for a target that does not exist, naming those that do.
     """
     known = [notebook for module in modules() for notebook in _topics(module)]
     chosen: dict[str, Notebook] = {}
@@ -125,19 +124,19 @@ def tags(cell: NotebookNode) -> set[str]:
 def parameters(node: NotebookNode, name: str) -> dict[str, Any]:
     """Return the names and default values of the cell tagged ``parameters``; ``name`` is for the message.
 
-    Raises CourseError if the cell holds anything but simple assignments of literals.
+    Raises CourseError if the cell contains anything but simple assignments of literals.
     """
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for cell in node.cells:
         if "parameters" not in tags(cell):
             continue
         for line in ast.parse(cell.source).body:
             try:
                 (target,) = line.targets  # type: ignore[attr-defined]
-                found[target.id] = ast.literal_eval(line.value)  # type: ignore[attr-defined]
+                defaults[target.id] = ast.literal_eval(line.value)  # type: ignore[attr-defined]
             except (AttributeError, TypeError, ValueError) as error:
                 raise CourseError(f"{name}: `{ast.unparse(line)}` is not a simple `name = literal`.") from error
-    return found
+    return defaults
 
 
 def fit(name: str, value: Any, default: Any) -> Any:
@@ -157,8 +156,7 @@ def fit(name: str, value: Any, default: Any) -> Any:
 def settings_for(chosen: list[Notebook], given: list[str]) -> dict[str, dict[str, Any]]:
     """Return, for each notebook's name, the values that ``--set name=value`` (repeated) gives its parameters.
 
-    Raises CourseError for a text without ``=``, a name that no chosen notebook has, or a value of another
-    type.
+    Raises CourseError for a text without ``=``, a name that no chosen notebook has, or a value of another type.
     """
     defaults = {notebook.name: parameters(notebook.read(), notebook.name) for notebook in chosen}
     known = sorted({name for names in defaults.values() for name in names})

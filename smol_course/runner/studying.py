@@ -1,8 +1,8 @@
 """``smol study``: the seeds, sweeps and controls behind a notebook's figures, each in a process of its own.
 
-``N_module/studies/<topic>.py`` defines ``RUNS: dict[str, dict]``: for each run's name its ``parameters``
-and, where the run must fail, ``fails``: a piece of the message. The results go into the JSON file beside it
-after every run, so that an interrupted study goes on where it stopped.
+``N_module/studies/<topic>.py`` defines ``RUNS: dict[str, dict]``: for each run's name its ``parameters`` and, where the
+run must fail, ``fails``: a piece of the message. The results go into the JSON file beside it after every run, so that
+an interrupted study goes on where it stopped.
 """
 
 import json
@@ -76,11 +76,10 @@ def _recorded(notebook: Notebook, sources: str) -> dict[str, Any]:
 
 
 def study(target: str, only: str | None, hub: bool, console: Console) -> int:
-    """Run the study of one notebook and return the exit status: 0, 1 if a run ended unexpectedly, 130 if
-    interrupted.
+    """Run the study of one notebook and return the exit status: 0, 1 if a run ended unexpectedly, 130 if interrupted.
 
-    ``only`` runs one run. Runs done already with the same sources and parameters are skipped. Raises
-    CourseError for an unknown target, run or parameter.
+    ``only`` runs one run. Runs done already with the same sources and parameters are skipped. Raises CourseError for an
+    unknown target, run or parameter.
     """
     chosen = notebooks([target])
     if len(chosen) != 1:

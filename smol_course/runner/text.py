@@ -91,18 +91,18 @@ def _percent(share: float) -> str:
 def _value(page: Path, name: str, number: str, form: str) -> str:
     """A recorded number in one of the forms ``%``, ``%ci``, ``x`` or a format spec such as ``.2f``.
 
-    ``number`` is what the notebook recorded (the same as ``notebook:number``), or ``run:number`` for a run
-    of its study.
+    ``number`` is what the notebook recorded (the same as ``notebook:number``), or ``run:number`` for a run of its
+    study.
     """
     (notebook,) = notebooks([name])
     run, _, number = number.rpartition(":")
     built = _metadata(notebook) if run in ("", "notebook") else _study_run(notebook, run)
     if not built:
         return NOT_YET
-    found = {record["name"]: record for record in built.get("results", [])}
-    if number not in found:
-        raise CourseError(f"{name} recorded no {number!r}; it recorded: {', '.join(found) or 'nothing'}.")
-    record = found[number]
+    recorded = {record["name"]: record for record in built.get("results", [])}
+    if number not in recorded:
+        raise CourseError(f"{name} recorded no {number!r}; it recorded: {', '.join(recorded) or 'nothing'}.")
+    record = recorded[number]
     value = record["value"]
     if form == "%":
         return f"{_percent(value)} %"
@@ -136,9 +136,9 @@ def _numbers(page: Path, notebook: str, text: str) -> str:
 def _runs(page: Path, notebook: str = "", *, lines: str) -> str:
     """A table of recorded numbers, from its definition: a line for each column, a blank line, a line for each row.
 
-    A column is ``heading | template`` (the first one, of the rows' labels, a heading alone, or left out), a row
-    ``label | key``, and its key replaces each ``*`` of the templates. A row that does not fit gives its cells instead.
-    An indented line continues the one above.
+    A column is ``heading | template`` (the first one, of the rows' labels, a heading alone, or left out), a row ``label
+    | key``, and its key replaces each ``*`` of the templates. A row that does not fit gives its cells instead. An
+    indented line continues the one above.
     """
     above, _, below = re.sub(r"\n +", " ", lines).partition("\n\n")
     columns, rows = (
@@ -217,8 +217,7 @@ def _filled(page: Path, text: str) -> str:
 def refresh_text(write: bool) -> list[str]:
     """Return the Markdown files (paths from the repository's root) whose generated text is stale.
 
-    With ``write`` they are filled in anew. Raises CourseError for a mark that it cannot fill, naming file
-    and mark.
+    With ``write`` they are filled in anew. Raises CourseError for a mark that it cannot fill, naming file and mark.
     """
     root = repository()
     changed = []

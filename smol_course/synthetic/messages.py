@@ -1,4 +1,4 @@
-"""Making messages for the organiser: templates learnt from seeds, checks that an event follows, doubles and leaks.
+"""Making messages for the organiser: templates learnt from seeds, checks that an event follows, duplicates and leaks.
 
 A *record* is a dictionary: ``id``, ``origin`` (how it came to be), ``message``, ``event`` (its JSON text) and whatever
 else its maker notes. The checks are strict on purpose: what they cannot be sure of is a fault. They cannot see whether
@@ -95,7 +95,7 @@ def sound_event(text: str) -> bool:
         return False
     texts = [event["title"], *event["people"], *([event["place"]] if event["place"] is not None else [])]
     return (
-        all(isinstance(one, str) and one.strip() for one in texts)
+        all(isinstance(text, str) and text.strip() for text in texts)
         and (event["day"] is None or event["day"] in WEEKDAYS)
         and (event["start"] is None or (isinstance(event["start"], str) and bool(_START.fullmatch(event["start"]))))
     )
@@ -221,8 +221,8 @@ def template_of(message: str, event: str) -> Template | None:
 
 def _only(phrase: str, message: str) -> tuple[int, int]:
     """Where the phrase stands in the message, (-1, -1) unless it stands there once as whole words."""
-    found = list(re.finditer(rf"(?<!\w){re.escape(phrase)}(?!\w)", message, re.IGNORECASE))
-    return found[0].span() if len(found) == 1 else (-1, -1)
+    matches = list(re.finditer(rf"(?<!\w){re.escape(phrase)}(?!\w)", message, re.IGNORECASE))
+    return matches[0].span() if len(matches) == 1 else (-1, -1)
 
 
 def _time_span(message: str, start: str) -> tuple[tuple[int, int], str | None]:
@@ -254,10 +254,10 @@ def fill(template: Template, event: dict[str, Any], manners: Sequence[Template],
         return None
     values = {"title": event["title"], "place": event["place"], "people": template.joiner.join(event["people"])}
     if event["day"]:
-        form, case = rng.choice([one.day for one in manners if one.day])
+        form, case = rng.choice([manner.day for manner in manners if manner.day])
         values["day"] = write_day(event["day"], form, case)
     if event["start"]:
-        clocks = [one.clock for one in manners if one.clock]
+        clocks = [manner.clock for manner in manners if manner.clock]
         written = CLOCKS[rng.choice(clocks)](event["start"])
         values["start"] = written or CLOCKS["7.30pm"](event["start"])
     return template.text.format(**{field: values[field] for field in template.fields})
@@ -274,8 +274,8 @@ def new_events(known: Sequence[dict[str, Any]], count: int, seed: int = 0) -> li
     short = [event for event in known if event and _short(event)]
     if not short:
         raise CourseError("None of the known events is short enough for a note: give more of them.")
-    found = []
-    while len(found) < count:
+    events = []
+    while len(events) < count:
         event = dict(rng.choice(short))
         if event["day"]:
             event["day"] = rng.choice(WEEKDAYS)
@@ -285,8 +285,8 @@ def new_events(known: Sequence[dict[str, Any]], count: int, seed: int = 0) -> li
         if left_out:
             event[left_out] = [] if left_out == "people" else None
         if event["day"] or event["start"]:
-            found.append({field: event[field] for field in FIELDS})
-    return found
+            events.append({field: event[field] for field in FIELDS})
+    return events
 
 
 def _short(event: dict[str, Any]) -> bool:
@@ -306,7 +306,7 @@ def correct(message: str, event: str, rng: random.Random) -> tuple[str, list[str
         return None
     _, start, end = named[0]
     form, case = manner_of_day(message[start:end]) or (1, "lower")
-    wrong = rng.choice([one for one in WEEKDAYS if one != day])
+    wrong = rng.choice([weekday for weekday in WEEKDAYS if weekday != day])
     how = rng.choice(("{wrong}? NO – {right}", "not {wrong}, {right}", "{wrong} no wait {right}", "{wrong} > {right}"))
     changed = how.format(wrong=write_day(wrong, form, case), right=message[start:end])
     return message[:start] + changed + message[end:], [wrong]
@@ -352,7 +352,7 @@ def self_prompt(shown: Sequence[dict[str, str]], persona: str) -> list[dict[str,
 
 
 def read_self(answer: str) -> tuple[str, str] | None:
-    """Return (message, event) from an answer to `self_prompt`, or None where it holds no event of the schema."""
+    """Return (message, event) from an answer to `self_prompt`, or None where it contains no event of the schema."""
     message, _, rest = answer.strip().partition("\n")
     try:
         event = parse_event(rest)
@@ -362,7 +362,7 @@ def read_self(answer: str) -> tuple[str, str] | None:
     return (message.strip(), text) if message.strip() and sound_event(text) else None
 
 
-# --- Doubles, variety and leaks -----------------------------------------------------------------------------
+# --- Duplicates, variety and leaks --------------------------------------------------------------------------
 
 
 def grams(message: str, size: int = 4) -> set[str]:
@@ -378,8 +378,8 @@ def similarity(left: Sequence[str], right: Sequence[str]) -> "numpy.ndarray":
     sets = [grams(message) for message in (*left, *right)]
     column = {gram: number for number, gram in enumerate(sorted(set().union(*sets)))}
     bags = numpy.zeros((len(sets), len(column)), dtype=numpy.float32)
-    for bag, found in zip(bags, sets, strict=True):
-        bag[[column[gram] for gram in found]] = 1
+    for bag, of_message in zip(bags, sets, strict=True):
+        bag[[column[gram] for gram in of_message]] = 1
     shared = bags[: len(left)] @ bags[len(left) :].T
     sizes = bags.sum(axis=1)
     return shared / numpy.maximum(sizes[: len(left), None] + sizes[None, len(left) :] - shared, 1)
@@ -388,7 +388,7 @@ def similarity(left: Sequence[str], right: Sequence[str]) -> "numpy.ndarray":
 def unlike(messages: Sequence[str], threshold: float = 0.8) -> list[int]:
     """Return the places of messages to keep: each has a similarity below the threshold to every one kept before it.
 
-    Case, punctuation and spaces do not count, so exact doubles go in any case.
+    Case, punctuation and spaces do not count, so exact duplicates go in any case.
     """
     if not messages:
         return []
@@ -428,13 +428,13 @@ def skeletons(message: str, event: dict[str, Any] | None) -> set[str]:
     # Times go before sentences are told apart: the full stops in "7.30 p.m." end none.
     for pattern in (_FIGURES, _DAY_NAMES):
         message = re.sub(pattern, " ", message, flags=re.IGNORECASE)
-    found = set()
+    variants = set()
     for sentence in re.split(r"[.!?\n]+", message.lower()):
         words = [word.strip("_") for word in re.findall(r"[\w']+", sentence)]
         words = [word for word in words if word not in {"", "am", "pm", "a", "p", "m", "h", "noon"}]
         if len(words) >= 3:
-            found.add(" ".join(words))
-    return found
+            variants.add(" ".join(words))
+    return variants
 
 
 def leaks(records: Sequence[dict], tests: Sequence[dict], threshold: float = 0.5) -> dict[str, str]:
@@ -449,15 +449,15 @@ def leaks(records: Sequence[dict], tests: Sequence[dict], threshold: float = 0.5
     bare = {_bare(row["message"]) for row in tests}
     known = set().union(*(skeletons(row["message"], json.loads(row["event"])) for row in tests))
     nearest = similarity([row["message"] for row in records], [row["message"] for row in tests]).max(axis=1)
-    found = {}
+    reasons = {}
     for record, near in zip(records, nearest, strict=True):
         if _bare(record["message"]) in bare:
-            found[record["id"]] = "copy"
+            reasons[record["id"]] = "copy"
         elif skeletons(record["message"], json.loads(record["event"])) & known:
-            found[record["id"]] = "skeleton"
+            reasons[record["id"]] = "skeleton"
         elif near > threshold:
-            found[record["id"]] = "n-grams"
-    return found
+            reasons[record["id"]] = "n-grams"
+    return reasons
 
 
 def _bare(message: str) -> str:
@@ -470,7 +470,7 @@ def _bare(message: str) -> str:
 class Store:
     """Records in a JSON Lines file that is written in one step after every batch, so that work can be resumed.
 
-    Raises CourseError for a file that holds something else; it is left as it is.
+    Raises CourseError for a file that contains something else; it is left as it is.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -482,7 +482,7 @@ class Store:
                 self.records = [json.loads(line) for line in lines if line]
                 self._ids = {record["id"] for record in self.records}
             except (ValueError, TypeError, KeyError) as error:
-                raise CourseError(f"{self.path.name} holds no records that can be read: move it away.") from error
+                raise CourseError(f"{self.path.name} contains no records that can be read: move it away.") from error
         else:
             self._ids = set()
 

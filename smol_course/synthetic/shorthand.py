@@ -37,8 +37,8 @@ def day_words(message: str) -> list[tuple[str, int, int]]:
     """Return the weekdays that a message names, in order, as (day, start, end) with places in the text."""
     forms = {form: day for day, row in DAYS.items() for form in (*row, *_OTHERS.get(day, ()))}
     pattern = rf"\b({'|'.join(sorted(forms, key=len, reverse=True))})(?:s|day)?\b"
-    found = re.finditer(pattern, message.lower())
-    return [(forms[match[1]], match.start(1), match.end(1)) for match in found]
+    matches = re.finditer(pattern, message.lower())
+    return [(forms[match[1]], match.start(1), match.end(1)) for match in matches]
 
 
 def days_said(message: str) -> set[str]:
@@ -52,15 +52,15 @@ def times_said(message: str) -> set[str]:
     for number, word in enumerate(_NUMBERS, 1):
         text = re.sub(rf"\b{word}\b", str(number), text)
     text = _RANGE.sub(_range_start, text)
-    found = set()
+    times = set()
     for match in _SPOKEN.finditer(text):
-        found.add(_spoken(match))
+        times.add(_spoken(match))
     text = _SPOKEN.sub(" ", text)
     for match in _CLOCK.finditer(text):
-        found.add(_clock(match))
-    found |= {"12:00"} if re.search(r"\b(noon|midday)\b", text) else set()
-    found |= {"00:00"} if re.search(r"\bmidnight\b", text) else set()
-    return found - {None}
+        times.add(_clock(match))
+    times |= {"12:00"} if re.search(r"\b(noon|midday)\b", text) else set()
+    times |= {"00:00"} if re.search(r"\bmidnight\b", text) else set()
+    return times - {None}
 
 
 def _range_start(match: re.Match[str]) -> str:

@@ -154,11 +154,11 @@ def _own(folder: Path, base: str) -> tuple[Any, Any]:
 
     config = Idefics3Config.from_pretrained(folder)
     model = assemble(base, config)
-    found = {key: weight.float() for key, weight in load_file(folder / _VISION).items()}
+    weights = {key: weight.float() for key, weight in load_file(folder / _VISION).items()}
     wanted = {key: weight.shape for key, weight in vision_weights(model).items()}
-    if wanted != {key: weight.shape for key, weight in found.items()}:
+    if wanted != {key: weight.shape for key, weight in weights.items()}:
         raise CourseError(f"{_VISION} in {folder.name} does not fit the settings in {_CONFIG}: make it again.")
-    model.load_state_dict(found, strict=False)
+    model.load_state_dict(weights, strict=False)
     if (folder / "adapter_config.json").is_file():
         model = with_adapter(model, str(folder))
     return model.eval(), build_processor(base, config.vision_config.image_size, image_tokens(config))
@@ -278,11 +278,11 @@ def evaluate(
     shares: dict[str, dict[str, Any]] = {kind: {} for kind in dict.fromkeys(item.kind for item in pictures)}
     for control, shown in {"right": pictures, "blank": blank(pictures), "shuffled": shuffled(pictures)}.items():
         said = ask_all(asked, processor, shown, new_tokens)
-        for kind, found in shares.items():
+        for kind, share in shares.items():
             hits = [text == item.answer for text, item in zip(said, pictures, strict=True) if item.kind == kind]
-            found[control], found["n"] = sum(hits) / len(hits), len(hits)
+            share[control], share["n"] = sum(hits) / len(hits), len(hits)
             if control == "right":
-                found["low"], found["high"] = wilson(sum(hits), len(hits))
+                share["low"], share["high"] = wilson(sum(hits), len(hits))
     for kind, (answer, times) in most_frequent(pictures).items():
         shares[kind] |= {"most_frequent": times / shares[kind]["n"], "most_frequent_answer": answer}
     return shares

@@ -301,7 +301,7 @@ def _calendar(page: _Page, kind: str) -> tuple[dict[str, str], str]:
 
 
 def _slots(rng: random.Random, count: int) -> list[bool]:
-    """A day with so many events, at times drawn by chance."""
+    """A day with so many events, at times drawn at random."""
     slots = [number < count for number in range(len(PARTS))]
     rng.shuffle(slots)
     return slots
@@ -399,13 +399,13 @@ def _digits() -> tuple[np.ndarray, np.ndarray, dict[str, list[int]]]:
     """scikit-learn's digits: ink [1797, 8, 8] from 0 to 16, which digit each is, and each split's rows."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
+    digits = load_digits()
     rows: dict[str, list[int]] = {split: [] for split in SPLITS}
-    for row in range(len(found.target)):
+    for row in range(len(digits.target)):
         # Of ten rows in a shuffled order, seven train, one is for choosing and two test.
         place = int(hashlib.sha256(f"digit {row}".encode()).hexdigest(), 16) % 10
         rows["train" if place < 7 else "dev" if place == 7 else "test"].append(row)
-    return found.images, found.target, rows
+    return digits.images, digits.target, rows
 
 
 def _digit(page: _Page, kind: str) -> tuple[dict[str, str], str]:
@@ -447,7 +447,7 @@ _FAMILIES = {"calendar": _calendar, "chart": _chart, "scene": _scene, "digit": _
 
 
 def example(split: str, seed: int, number: int, kinds: Sequence[str] = LEARNT) -> Example:
-    """Return the example of that number: the kinds take turns, everything else is drawn by chance."""
+    """Return the example of that number: the kinds take turns, everything else is drawn at random."""
     kind = kinds[number % len(kinds)]
     page = _Page(split, random.Random(f"{split} {seed} {number} {kind}"))
     names, answer = _FAMILIES[kind.split("_")[0]](page, kind)
@@ -462,8 +462,8 @@ def examples(split: str, count: int, seed: int = 0, kinds: Sequence[str] = LEARN
 
 def test_set(each: int = TEST_EACH, kinds: Sequence[str] = (*LEARNT, HELD_OUT)) -> list[Example]:
     """Return the fixed test set: ``each`` examples of every kind, the held-out one too (or the first of them)."""
-    found = [example("test", 0, number, (kind,)) for kind in kinds for number in range(each)]
-    return found
+    examples = [example("test", 0, number, (kind,)) for kind in kinds for number in range(each)]
+    return examples
 
 
 test_set.__test__ = False  # type: ignore[attr-defined]  # pytest: this is no test
@@ -485,7 +485,7 @@ def cell_words(item: Example, cells: int, words: Sequence[str]) -> np.ndarray:
     lies; less, in proportion, below that. A cell without any part is ``empty``.
     """
     index = {word: number for number, word in enumerate(words)}
-    found = np.zeros((cells, cells, len(words)), np.float32)
+    shares = np.zeros((cells, cells, len(words)), np.float32)
     for part in item.parts:
         left, top, right, bottom = (value * cells for value in part.box)
         small = min(1.0, (right - left) * (bottom - top))
@@ -495,9 +495,9 @@ def cell_words(item: Example, cells: int, words: Sequence[str]) -> np.ndarray:
                 covered = max(0.0, high) * max(0.0, min(right, column + 1) - max(left, column))
                 share = min(1.0, covered / (_FULL * small))
                 for word in part.words:
-                    found[row, column, index[word]] = max(found[row, column, index[word]], share)
-    found[:, :, index["empty"]] = np.maximum(0.0, 1 - found.max(-1))
-    return (found / found.sum(-1, keepdims=True)).reshape(cells * cells, len(words))
+                    shares[row, column, index[word]] = max(shares[row, column, index[word]], share)
+    shares[:, :, index["empty"]] = np.maximum(0.0, 1 - shares.max(-1))
+    return (shares / shares.sum(-1, keepdims=True)).reshape(cells * cells, len(words))
 
 
 def all_words() -> list[str]:
@@ -517,17 +517,17 @@ def clip(frames: int = 5, seed: int = 0) -> list[Example]:
     moving, still = rng.sample(list(SHAPES), 2)
     colours = rng.sample(list(HUES), 2)
     here, rest = rng.sample([(row, column) for row in range(3) for column in range(3)], 2)
-    found = []
+    examples = []
     for _ in range(frames):
         page = _Page("test", random.Random(f"clip {seed}"))
         for shape, colour, (row, column) in ((moving, colours[0], here), (still, colours[1], rest)):
             left, top = (column + 0.14) / 3, (row + 0.14) / 3
             page.shape(shape, (left, top, left + 0.24, top + 0.24), page.colour(colour))
         question = f"Where in the picture is the {colours[0]} {moving}?"
-        found.append(Example("scene_place", page.done(), question, PLACES[here[0]][here[1]]))
+        examples.append(Example("scene_place", page.done(), question, PLACES[here[0]][here[1]]))
         steps = [(here[0] + down, here[1] + right) for down, right in ((0, 1), (1, 0), (0, -1), (-1, 0))]
         here = rng.choice([step for step in steps if step != rest and min(step) >= 0 and max(step) <= 2])
-    return found
+    return examples
 
 
 def ordinary_week(seed: int = 0) -> tuple[Image.Image, dict[tuple[str, str], bool], list[tuple[float, float]]]:
@@ -575,11 +575,13 @@ def shuffled(pictures: Sequence[Example]) -> list[Example]:
     places: dict[str, list[int]] = defaultdict(list)
     for place, item in enumerate(pictures):
         places[item.kind].append(place)
-    found = list(pictures)
+    exchanged = list(pictures)
     for same in places.values():
         for place, following in zip(same, same[1:] + same[:1], strict=True):
-            found[place] = replace(pictures[place], image=pictures[following].image, parts=pictures[following].parts)
-    return found
+            exchanged[place] = replace(
+                pictures[place], image=pictures[following].image, parts=pictures[following].parts
+            )
+    return exchanged
 
 
 def most_frequent(pictures: Sequence[Example]) -> dict[str, tuple[str, int]]:

@@ -1,0 +1,46 @@
+"""Other right answers, among them results that lie exactly on a limit."""
+
+from collections import defaultdict
+
+import torch
+
+
+def row_labels(input_ids, attention_mask, prompt_length):
+    ids, mask = torch.tensor(input_ids), torch.tensor(attention_mask)
+    return torch.where((mask == 1) & (mask.cumsum(0) > prompt_length), ids, -100)
+
+
+def preference_rows(shown):
+    answers = defaultdict(list)
+    for one in shown:
+        if one.answer not in answers[one.kind]:
+            answers[one.kind].append(one.answer)
+
+    def turn(role, text):
+        return [{"role": role, "content": text}]
+
+    rows = []
+    for one in shown:
+        own = answers[one.kind]
+        other = own[(own.index(one.answer) + 1) % len(own)]
+        row = {"prompt": turn("user", one.question), "images": [one.image]}
+        rows.append(row | {"rejected": turn("assistant", other), "chosen": turn("assistant", one.answer)})
+    return rows
+
+
+ALTERNATIVES = {
+    "vlm_finetuning/turtle": lambda: row_labels,
+    "vlm_finetuning/dog": lambda: preference_rows,
+    "vlm_finetuning/lion": lambda: {
+        "before_right": torch.tensor([0.1, 0.4, 0.2]),
+        "after_right": [0.4, 0.7, 0.5],  # a rise by 0.3, but for rounding
+        "after_blank": [0.1, 0.4, 0.2],
+        "after_shuffled": [0.1, 0.1, 0.1],
+        "most_frequent": 0.1,
+        "before_other_kinds": [0.85, 0.85, 0.85],
+        "after_other_kinds": [0.8, 0.8, 0.8],  # 0.05 lost, but for rounding
+        "test_questions": 100,
+        "train_pictures": ["0a" * 32],
+        "test_pictures": ["2c" * 32],
+    },
+}
