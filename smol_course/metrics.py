@@ -357,7 +357,7 @@ def _form_faults(text: str) -> list[str]:
     faults = [] if len(text.split()) <= LONGEST_CONFIRMATION else ["too long"]
     # The event's own JSON, copied, states every fact and is no sentence.
     faults += ["no sentence"] if "{" in text else []
-    # An end of sentence with something after it; "7.30 p.m. at" and "St. Ann" go on in the same sentence.
+    # An end of sentence with something behind it; "7.30 p.m. at" and "St. Ann" go on in the same sentence.
     sentences = re.split(r"(?<=\w{3}[.!?])\s+(?=[A-Z])", text.strip())
     return faults + (["more than one sentence"] if len(sentences) > 1 else [])
 

@@ -1,11 +1,10 @@
-"""What several test files share, their order, and what every run watches.
+"""The order of the tests, what several files of them share, and what every run watches: the files that they open.
 
-It watches which tracked files each test file opens, so that `.ci/reads.toml` stays true.
-
-A run fails at its end where a test file opened a file that the patterns there do not give to it. The hook sees what
-Python opens in this process. It sees neither what a subprocess opens (a notebook's kernel, a server) nor what
-safetensors opens in Rust, so a folder of `smol_course/artifacts` counts as one thing: its configuration is opened
-wherever its weights are. Python that is imported is left out, since imports tell (`.ci/affected.py`).
+What takes a minute or more comes last. And `.ci/reads.toml` stays true: a run fails at its end where a test file opened
+a file that the patterns there do not give to it. The hook sees what Python opens in this process. It sees neither what
+a subprocess opens (a notebook's kernel, a server) nor what safetensors opens in Rust, so a folder of
+`smol_course/artifacts` counts as one thing: its configuration is opened wherever its weights are. Python that is
+imported is left out, since imports tell (`.ci/affected.py`).
 """
 
 import importlib
@@ -87,9 +86,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _unknown():
         terminalreporter.section("a pattern is missing in .ci/reads.toml", red=True)
         terminalreporter.write_line("\n".join(_unknown()))
-
-
-# --- Order, and what is shared ------------------------------------------------------------------------------
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

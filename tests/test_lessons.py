@@ -372,7 +372,7 @@ PRIVATE = {
     r"cr(?:y|ies) for nothing": "raise a false alarm",
     r"(?:brackets|intervals?|it|that) (?:(?:does|do|may|well|not) )*holds? (?:zero|0|a|\d+)": "contain",
 }
-# The rows of measured tables are not looked at, nor the exercises' checks: they are edited elsewhere.
+# The exercises' checks are not looked at.
 _PAGES = ("*.md", "docs/*.md", "benchmarks/*.md", "[1-8]_*/*.md", "smol_course/data/*.md")
 _CODE = ("smol_course/**/*.py", "recipes/*.py", "benchmarks/*.py", "tests/*.py", "[1-8]_*/*/*.py")
 PAGES = [path for place in _PAGES for path in sorted(ROOT.glob(place))]
@@ -391,9 +391,8 @@ def private_words(text: str) -> list[str]:
 
 
 def page_prose(text: str) -> str:
-    """A page without quoted output and without the rows of measured tables."""
-    text = re.sub(r"^```text.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    return "\n".join(line for line in text.splitlines() if not (line.startswith("|") and "smol:" in line))
+    """A page without quoted output."""
+    return re.sub(r"^```text.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def code_prose(text: str) -> str:

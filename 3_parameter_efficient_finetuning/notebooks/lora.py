@@ -499,7 +499,7 @@ print("learning_rate_0:", study["learning_rate_0"]["failed"])
 #
 # **Goal:** know an adapter's size before you train it. **Input:** `shapes`, a list of `(out, in)` for each matrix that gets an
 # adapter, and the rank. **Output:** how many numbers are trained, a whole number. **Example:** `[(576, 576)]` and rank 16
-# give 18432, as above. **Judged by:** five lists of shapes. Hints: `hint("lora/turtle")`.
+# give 18432, as above. **Judged by:** six lists of shapes. Hints: `hint("lora/turtle")`.
 
 # %% tags=["exercise"]
 def lora_parameters(shapes, rank):

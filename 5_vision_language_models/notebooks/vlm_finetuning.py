@@ -304,7 +304,7 @@ fig.tight_layout()
 # **Goal:** write what the collator wrote. **Input:** three things about one row: `input_ids`, a list of token ids, with the image
 # tokens in it; `attention_mask`, a list of 1 (a token) and 0 (padding), which may stand on either side; and `prompt_length`, how
 # many *real* tokens the prompt has. **Output:** a new list of labels: the answer's ids, and -100 for the prompt and the padding.
-# **Note:** the padding's id may also occur in the answer. **Judged by:** five rows. Stuck? `hint("vlm_finetuning/turtle")`.
+# **Note:** the padding's id may also occur in the answer. **Judged by:** eight rows. Stuck? `hint("vlm_finetuning/turtle")`.
 
 # %% tags=["exercise"]
 def row_labels(input_ids, attention_mask, prompt_length):

@@ -420,7 +420,7 @@ for event, text in list(zip(test, after_said))[:5]:
 #
 # **Goal:** keep the pairs that state a preference. **Input:** `pairs`, a list of `(text, grade, other_text, other_grade)`; `least`, a number
 # above 0. **Output:** a list of `(chosen, rejected)`, in the order of `pairs`: the text with the higher grade first, and only pairs
-# whose grades lie at least `least` apart. **Judged by:** five lists. Stuck? `hint("preference_datasets/turtle")`.
+# whose grades lie at least `least` apart. **Judged by:** six lists. Stuck? `hint("preference_datasets/turtle")`.
 
 # %% tags=["exercise"]
 def preferences(pairs, least):

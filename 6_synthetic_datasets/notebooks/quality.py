@@ -429,7 +429,7 @@ for run, found_run in study.items():
 #
 # **Goal:** measure variety. **Input:** `messages`, a list of texts; `n`, a whole number from 1 on. **Output:** the number of different
 # sequences of `n` words that follow each other inside a message, divided by the number of all of them; 0.0 where there are none. Words are what
-# `message.casefold().split()` gives. **Judged by:** six lists. Stuck? `hint("quality/turtle")`.
+# `message.casefold().split()` gives. **Judged by:** eight lists. Stuck? `hint("quality/turtle")`.
 
 # %% tags=["exercise"]
 def distinct_share(messages, n):

@@ -502,7 +502,7 @@ check("serving/turtle", percentile)
 # `slots`. In one step the server writes one token for every request in a slot. All requests are there from the start.
 # *Static*: it takes as many as there are slots, and takes the next ones only when all of these are done. *Continuous*: when
 # one is done, the next takes its slot, from the next step on. **Output:** a pair: steps with static and with continuous
-# batching. **Example:** `[4, 1, 1]` and 2 slots give `(5, 4)`. **Judged by:** nine lists, which must stay as they were; one
+# batching. **Example:** `[4, 1, 1]` and 2 slots give `(5, 4)`. **Judged by:** ten lists, which must stay as they were; one
 # is empty and takes no step. Hints: `hint("serving/dog")`.
 
 # %% tags=["exercise"]

@@ -431,7 +431,7 @@ pd.DataFrame({run: {name: found[name]["value"] for name in names if name in foun
 # **Goal:** the two measures. **Input:** `rankings`, a list of lists of page names, the best first; `wanted`, a list with the
 # one right page for each; `k`. **Output:** a dictionary with `recall`, the share of questions whose right page is among the
 # first `k`, and `mrr`, the mean of 1 / place over all questions (0 where the page is not in the list at all; `k` does not
-# matter for it). **Judged by:** four sets. Stuck? `hint("retrieval_agents/turtle")`.
+# matter for it). **Judged by:** five sets. Stuck? `hint("retrieval_agents/turtle")`.
 
 # %% tags=["exercise"]
 def measures(rankings, wanted, k):
@@ -447,7 +447,7 @@ check("retrieval_agents/turtle", measures)
 # **Goal:** reciprocal rank fusion. **Input:** `rankings`, two or more lists of page names, the best first, each name at most
 # once in a list; `k`, a positive number. **Output:** one list of all names. A name gets 1 / (k + rank) from each list in which
 # it stands, the first rank being 1. The most points come first; of equals, the one that was met first when the lists are read
-# one after the other. **Judged by:** eight sets; the lists must stay as they were. Hints: `hint("retrieval_agents/dog")`.
+# one after the other. **Judged by:** nine sets; the lists must stay as they were. Hints: `hint("retrieval_agents/dog")`.
 
 # %% tags=["exercise"]
 def fused(rankings, k):

@@ -44,7 +44,7 @@ def pages(corpus: str, longest: int = 4000) -> list[dict]:
 
 
 def _asked_about() -> set[Path]:
-    """The folders of the modules that hold a lesson which answers one of the questions."""
+    """The folders of the modules that contain a lesson which answers one of the questions."""
     sources = [question["source"] for question in questions() if question["corpus"] == "lessons"]
     lessons = {source.partition("#")[0] for source in sources if source}
     return {path.parent for path in repository().glob("[0-9]*_*/*.md") if path.name in lessons}

@@ -33,6 +33,7 @@ _EXAMPLES = (
     ([(1536, 576)], 1),
     ([], 4),
     ([(192, 576)] * 30, 32),
+    ([(6, 4)], 8),  # a rank above the sides trains as many as any other
 )
 
 

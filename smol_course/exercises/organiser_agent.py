@@ -185,6 +185,10 @@ _RUNS: tuple[tuple[str, list[tuple[str, str]], int, str | None], ...] = (
         9,
         None,
     ),
+    ("one call to and fro between two observations", [_A, _D, _A, _D], 9, "to and fro"),
+    ("two calls to and fro with one observation", [("a()", "ok"), ("b()", "ok")] * 2, 9, "to and fro"),
+    ("the same pair twice behind its observation", [("show()", "nothing"), _A, _A], 9, None),
+    ("the same pair twice behind its call", [_D, _A, _A], 9, None),
     ("other calls with the same observation", [("a()", "ok"), ("b()", "ok"), ("c()", "ok"), ("d()", "ok")], 9, None),
     ("other calls with observations to and fro", [("a()", "1"), ("b()", "2"), ("c()", "1"), ("d()", "2")], 9, None),
 )

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, call, compared, expect, planted
+from smol_course.exercises import Exercise, Nearly, call, compared, expect, number, planted
 
 # --- 🐢 Perplexity ------------------------------------------------------------------------------------------
 
@@ -24,39 +24,37 @@ def _total(losses: list[float], tokens: list[int]) -> float:
     return sum(loss * count for loss, count in zip(losses, tokens, strict=True))
 
 
+_Of = Callable[[list[float], list[int]], float]
+_PERPLEXITY_MISTAKES: dict[str, _Of] = {
+    "Every page counts alike here: a page with more tokens weighs more.": lambda x, n: math.exp(sum(x) / len(x)),
+    "These are the pages' perplexities, averaged: average the nats first, and take exp once.": lambda x, n: (
+        sum(map(math.exp, x)) / len(x)
+    ),
+    "The perplexities are weighed by tokens: weigh the nats, and take exp at the end.": lambda x, n: (
+        sum(math.exp(loss) * count for loss, count in zip(x, n, strict=True)) / sum(n)
+    ),
+    "This is the loss: perplexity is its exponential.": lambda x, n: _total(x, n) / sum(n),
+    "These are all nats together: divide by the number of tokens, then take exp.": _total,
+    "Divided by the pages: divide by the tokens.": lambda x, n: _total(x, n) / len(x),
+    "The base is e, because the losses are nats: exp(loss), not 2 ** loss.": lambda x, n: 2 ** (_total(x, n) / sum(n)),
+    "The sign is turned: this is the mean probability of a token, not its inverse.": lambda x, n: math.exp(
+        -_total(x, n) / sum(n)
+    ),
+    "The losses are added up without their tokens: a page's loss times its tokens is the page's sum.": lambda x, n: (
+        math.exp(sum(x) / sum(n))
+    ),
+}
+
+
 def _judge_perplexity(answer: Any) -> str | None:
-    for losses, tokens in _PAGES:
-        given = call(answer, list(losses), list(tokens))
-        value = expect(given, (float, int), "what perplexity returns")
-        if not math.isclose(value, _perplexity(losses, tokens), rel_tol=1e-4):
-            return _perplexity_mistake(value, losses, tokens)
-    return None
+    values = [Nearly(number(call(answer, list(x), list(n)), "what perplexity returns"), 1e-4) for x, n in _PAGES]
+    wanted = [_perplexity(*case) for case in _PAGES]
 
+    def say(place: int) -> str:
+        losses, tokens = _PAGES[place]
+        return f"For losses {losses} and tokens {tokens} it is {wanted[place]:.4f}, but yours is {values[place]:.4g}."
 
-def _perplexity_mistake(value: float, losses: list[float], tokens: list[int]) -> str:
-    """Name the mistake that leads to this number."""
-    n, all_tokens, total = len(losses), sum(tokens), _total(losses, tokens)
-    weighed = [math.exp(loss) * count for loss, count in zip(losses, tokens, strict=True)]
-    known = {
-        "Every page counts alike here: a page with more tokens weighs more.": math.exp(sum(losses) / n),
-        "These are the pages' perplexities, averaged: average the nats first, and take exp once.": (
-            sum(map(math.exp, losses)) / n
-        ),
-        "The perplexities are weighed by tokens: weigh the nats, and take exp at the end.": sum(weighed) / all_tokens,
-        "This is the loss: perplexity is its exponential.": total / all_tokens,
-        "These are all nats together: divide by the number of tokens, then take exp.": total,
-        "Divided by the pages: divide by the tokens.": total / n,
-        "The base is e, because the losses are nats: exp(loss), not 2 ** loss.": 2 ** (total / all_tokens),
-        "The sign is turned: this is the mean probability of a token, not its inverse.": math.exp(-total / all_tokens),
-    }
-    for message, wrong in known.items():
-        if math.isclose(value, wrong, rel_tol=1e-4):
-            return message
-    return f"For losses {losses} and tokens {tokens} it is {_perplexity(losses, tokens):.4f}, but yours is {value:.4g}."
-
-
-def _of(read: Callable[[list[float], list[int]], Any]) -> Callable[[], Any]:
-    return lambda: lambda losses, tokens: read(losses, tokens)
+    return compared(values, wanted, _PAGES, _PERPLEXITY_MISTAKES, say)
 
 
 _TURTLE = Exercise(
@@ -72,20 +70,9 @@ _TURTLE = Exercise(
         "`math.exp(sum of all sums / number of all tokens)`.",
     ),
     wrong=(
-        ("pages alike", _of(lambda x, n: math.exp(sum(x) / len(x))), "Every page counts alike"),
-        ("mean of perplexities", _of(lambda x, n: sum(map(math.exp, x)) / len(x)), "averaged: average the nats"),
-        (
-            "weighed perplexities",
-            _of(lambda x, n: sum(math.exp(a) * b for a, b in zip(x, n, strict=True)) / sum(n)),
-            "weighed by tokens",
-        ),
-        ("the loss", _of(lambda x, n: _total(x, n) / sum(n)), "This is the loss"),
-        ("the sum", _of(_total), "all nats together"),
-        ("per page", _of(lambda x, n: _total(x, n) / len(x)), "Divided by the pages"),
-        ("base 2", _of(lambda x, n: 2 ** (_total(x, n) / sum(n))), "The base is e"),
-        ("the sign", _of(lambda x, n: math.exp(-_total(x, n) / sum(n))), "The sign is turned"),
-        ("a list", _of(lambda x, n: [math.exp(loss) for loss in x]), "but it is a list"),
-        ("off by one", _of(lambda x, n: _perplexity(x, n) + 1), "but yours is"),
+        *planted(_PERPLEXITY_MISTAKES),
+        ("a list", lambda: lambda x, n: [math.exp(loss) for loss in x], "but it is a list"),
+        ("off by one", lambda: lambda x, n: _perplexity(x, n) + 1, "but yours is"),
     ),
 )
 

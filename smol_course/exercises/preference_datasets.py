@@ -14,6 +14,7 @@ _GRADED = (
     ([("m", 1, "n", 1)], 0.5),
     ([("z", 1.0, "y", 1.5), ("b", 2.5, "a", 2.25), ("c", 0.5, "x", 0.0), ("t", 3.0, "s", 1.0)], 0.5),
     ([], 1),
+    ([("p", -1, "o", 1), ("r", 2, "q", -2), ("u", -1.5, "v", 2.5)], 2),
 )
 
 
@@ -127,6 +128,11 @@ _AT_THE_LIMITS = {
     "lo": (1.0, 0.5),
     "mo": (0.25, 0.25),
     "no": (0.1875, 0.4375),  # both below a half, the mean above 0.25
+    "kp": (0.625, 0.9375),  # the mean is enough, one of them is not
+    "lp": (0.9375, 0.625),
+    "mp": (0.5, 0.5),
+    "np": (0.0625, 0.375),
+    "op": (0.375, 0.0625),
 }
 _JUDGES: tuple[tuple[str, Callable[[str, str], float], list[str], float], ...] = (
     ("that reads", _reads(0.125, 0.0), ["poor", "best", "fair"], 0.625),
@@ -135,7 +141,7 @@ _JUDGES: tuple[tuple[str, Callable[[str, str], float], list[str], float], ...] =
     ("that likes the second place", _reads(0.125, -0.125), ["good", "fair", "best"], 0.625),
     ("that is unsure", _reads(0.0625, 0.0), ["poor", "fair", "best"], 0.75),
     ("that likes the first place a little", _reads(0.125, 0.125), ["fair", "good", "best"], 0.75),
-    ("whose chances lie at the limits", _says(_AT_THE_LIMITS), ["k", "l", "m", "n", "o"], 0.75),
+    ("whose chances lie at the limits", _says(_AT_THE_LIMITS), ["k", "l", "m", "n", "o", "p"], 0.75),
     ("that is asked about one text", _reads(0.125, 0.0), ["good"], 0.5),
 )
 _ASKED = [case for _, *case in _JUDGES]

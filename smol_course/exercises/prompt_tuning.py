@@ -159,12 +159,14 @@ _TURTLE = Exercise(
 # --- 🐕 A soft prompt in front ------------------------------------------------------------------------------
 
 _NAMES = ("inputs_embeds", "attention_mask", "labels")
-# Rows of (token ids, how many of them are the prompt): of unlike length, alike, one alone, tokens that come again.
+# Rows of (token ids, how many of them are the prompt): of unlike length, alike, one alone, tokens that come again,
+# nothing that is only read, and nothing else.
 _BATCHES = (
     (3, (([5, 9, 2, 7, 11], 3), ([4, 8], 1), ([6, 1, 3], 2))),
     (2, (([5, 9, 2], 1), ([4, 8, 9], 2))),
     (1, (([7, 7, 3, 7], 2),)),
     (4, (([1, 2], 1), ([3, 4, 5, 6, 7, 8], 5))),
+    (2, (([5, 9, 4], 2), ([7], 0), ([3, 8, 6], 0), ([4, 2], 2))),
 )
 _WIDTH, _VOCABULARY = 6, 12
 Rows = tuple[tuple[list[int], int], ...]
@@ -290,11 +292,13 @@ def _labels_mistake(batch: dict[str, Any], wanted: dict[str, "Tensor"], virtual:
         return f"The padding is scored: its labels should be {HIDDEN}."
     for number, (ids, prompt) in enumerate(rows):
         mine = labels[number, virtual : virtual + len(ids)].tolist()
+        if _same(labels[number], right[number]):
+            continue
         if mine == list(ids):
             return "The labels leave nothing of the message's prompt out: the first prompt_length tokens are only read."
         if mine == [*right[number, virtual + 1 : virtual + len(ids)].tolist(), HIDDEN]:
             return "The labels are shifted by one. They stand at their own tokens: the model does the shifting."
-        if all(label == HIDDEN for label in mine[prompt:]):
+        if prompt < len(ids) and all(label == HIDDEN for label in mine[prompt:]):
             return "Nothing of the completion is scored: its labels are its own token numbers."
     return "The labels are not those of the completion alone, each at its own token."
 

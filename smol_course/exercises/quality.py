@@ -16,6 +16,8 @@ _LISTS: tuple[tuple[list[str], int], ...] = (
     (["gym", "pool"], 2),
     (["", "yoga  sun", "Yoga\tsun"], 1),
     ([], 1),
+    (["ab c", "a bc", "c ab"], 2),
+    (["bye bye bye bye", "Bye now"], 2),
 )
 
 
@@ -117,6 +119,7 @@ _CASES: tuple[tuple[list[str], list[str], float], ...] = (
     *((["ab cdz", "ab_cdz", "abcdz"], ["Ab, cde"], threshold) for threshold in (0.6, 0.4)),  # a space is a character
     *((["abcdezz", "zzbcdef"], ["abcdef"], threshold) for threshold in (0.4, 0.6)),
     (["A gala, Sat!", "galaxy", "gal", "Gala"], ["Gala"], 0.5),  # 4 characters
+    (["room 123456", "room 65432"], ["room 654321"], 0.5),  # numbers count
     (["abcdez vwxyz", "uvwxy abcde"], ["abcdef", "uvwxyz"], 0.6),  # a half of two test messages is no whole one
 )
 

@@ -14,6 +14,7 @@ _SETS = (
     ([["a", "b", "c"], ["d", "a", "b"], ["x", "y", "z"]], ["b", "b", "q"], 2),
     ([["a", "b", "c", "d", "e", "f"]], ["f"], 5),
     ([["a"], [], ["b", "a"]], ["a", "a", "a"], 3),
+    ([["a", "b", "c", "d"], ["d", "c", "b", "a"]], ["d", "c"], 1),
 )
 
 
@@ -142,8 +143,8 @@ _TURTLE = Exercise(
 
 # --- 🐕 Fuse rankings ---------------------------------------------------------------------------------------
 
-# The third case tells ranks from 0 and 1 apart, the fourth needs k; in the fifth, names tie; in the last but one, a
-# list is empty; the last tells ranks from 0, 1 and 2 apart.
+# The third case tells ranks from 0 and 1 apart, the fourth needs k; in the fifth, names tie; in the seventh, a list
+# is empty; the last two tell ranks from 0, 1 and 2 apart, and other sums.
 _CASES = (
     ([["a", "b", "c"], ["b", "c", "a"]], 60),
     ([["a", "b"], ["c", "b"]], 1),
@@ -153,6 +154,7 @@ _CASES = (
     ([["a", "b", "c"], ["c", "d"], ["d", "c", "e"]], 2.5),
     ([[], ["u", "v"]], 60),
     ([["a", "b", "c", "d"], ["e", "f", "c", "d"]], 1.5),
+    ([["g", "a", "b", "f", "d"], ["c", "a", "b", "d", "g"]], 1),
 )
 
 

@@ -53,6 +53,8 @@ def _label_mistake(labels: list[int], ids: list[int], prompt: int) -> str:
         return f"There should be as many labels as tokens: for {len(ids)} tokens you give {len(labels)} labels."
     if labels == ids:
         return "Nothing is masked: the prompt's tokens are scored too."
+    if set(labels) == {HIDDEN}:
+        return f"Everything is masked for {len(ids)} tokens with prompt_length={prompt}: nothing is left to learn from."
     if labels == ids[:prompt] + [HIDDEN] * (len(ids) - prompt):
         return "It is the wrong way round: the completion is masked, and the prompt is scored."
     if labels == right[1:] + [HIDDEN]:
@@ -117,6 +119,7 @@ _TURTLE = Exercise(
         ("changes its input", lambda: _in_place, "changed in place"),
         ("masks nothing", lambda: lambda ids, prompt: list(ids), "Nothing is masked"),
         ("shifts", lambda: lambda ids, prompt: [*_masked(ids, prompt)[1:], HIDDEN], "shifted by one"),
+        ("masks everything", lambda: lambda ids, prompt: [HIDDEN] * len(ids), "Everything is masked"),
         ("zeros", lambda: lambda ids, prompt: [0] * prompt + ids[prompt:], "another value is 0"),
         (
             "masks by value",
@@ -169,6 +172,11 @@ def _judge_loss(answer: Any) -> str | None:
                 f"Your loss is {value} where a logit is 500: take the logarithm and the softmax in one step."
                 if number == 4
                 else f"Your loss is {value}: is there a division by zero, or a logarithm of zero?"
+            )
+        if number == 4 and abs(value - wanted) > 1e-4:
+            return (
+                f"Where a logit is 500 the loss should be {wanted:.4f}, but yours is {value:.4f}: take the logarithm "
+                "and the softmax in one step, and cut nothing off."
             )
         if abs(value - wanted) > 1e-4:
             return _loss_mistake(value, wanted, logits, labels)
@@ -321,6 +329,11 @@ _DOG = Exercise(
             "logarithm of softmax",
             lambda: lambda logits, labels: -_picked(logits[:-1].softmax(-1).log(), labels[1:]).mean(),
             "in one step",
+        ),
+        (
+            "logarithm of a softmax, cut off",
+            _loss_like(lambda logs, labels: -(_picked(logs.exp(), labels) + 1e-12).log().mean()),
+            "cut nothing off",
         ),
         ("changes its input", lambda: _hides_in_place, "changed the tensors"),
     ),

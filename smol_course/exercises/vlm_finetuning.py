@@ -28,13 +28,17 @@ from smol_course.exercises import (
 HIDDEN = -100
 _IMAGE = 3
 # Input ids (0 is the padding, 3 an image token, 2 the end), mask, real tokens of the prompt. In the third row the
-# padding's id is the end marker's; in the fourth padding stands on the left; in the last the answer is cut off.
+# padding's id is the end marker's; in the fourth padding stands on the left, in the sixth on both
+# sides; in the fifth the answer is cut off; in the seventh there is no prompt.
 _ROWS = (
     ([1, 4, 3, 3, 3, 4, 90, 91, 52, 2], [1] * 10, 8),
     ([1, 4, 3, 3, 4, 90, 52, 53, 2, 0, 0, 0], [1] * 9 + [0] * 3, 6),
     ([1, 4, 3, 3, 4, 90, 52, 2, 2, 2], [1] * 8 + [0] * 2, 6),
     ([0, 0, 1, 4, 3, 3, 4, 90, 0, 52, 2], [0, 0] + [1] * 9, 6),
     ([1, 4, 3, 4, 90, 0, 0], [1] * 5 + [0] * 2, 5),
+    ([0, 1, 3, 3, 4, 52, 2, 0], [0] + [1] * 6 + [0], 4),
+    ([52, 53, 2, 0], [1] * 3 + [0], 0),
+    ([2, 2, 1, 3, 4, 52, 2], [0, 0] + [1] * 5, 3),
 )
 _Row = tuple[list[int], list[int], int]
 

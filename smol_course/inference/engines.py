@@ -122,7 +122,7 @@ class LlamaCpp:
     def top(self, ids: list[int]) -> dict[int, float]:
         """Return the ten likeliest first tokens behind a prompt, with their log-probabilities."""
         best = self._run(ids, 1, logprobs=10)["logprobs"]["content"][0]["top_logprobs"]
-        return {one["id"]: one["logprob"] for one in best}
+        return {token["id"]: token["logprob"] for token in best}
 
 
 class OpenVINO:
@@ -144,8 +144,8 @@ class OpenVINO:
 
         greedy = {"max_new_tokens": most, "do_sample": False, "eos_token_id": self.tokenizer.eos_token_id}
         how = self.genai.GenerationConfig(**greedy | more)
-        found = self.pipe.generate([Tensor(np.array([ids])) for ids in many], [how] * len(many))
-        return [(one.m_generation_ids[0], one.m_scores[0]) for one in found]
+        outputs = self.pipe.generate([Tensor(np.array([ids])) for ids in many], [how] * len(many))
+        return [(output.m_generation_ids[0], output.m_scores[0]) for output in outputs]
 
     def ask(self, ids: list[int], most: int) -> str:
         """Return the answer to one prompt, of so many tokens at most."""

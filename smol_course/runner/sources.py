@@ -124,7 +124,7 @@ def tags(cell: NotebookNode) -> set[str]:
 def parameters(node: NotebookNode, name: str) -> dict[str, Any]:
     """Return the names and default values of the cell tagged ``parameters``; ``name`` is for the message.
 
-    Raises CourseError if the cell contains anything but simple assignments of literals.
+    Raises CourseError if the cell holds anything but simple assignments of literals.
     """
     defaults: dict[str, Any] = {}
     for cell in node.cells:
