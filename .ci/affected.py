@@ -32,7 +32,7 @@ _MAGIC = re.compile(r"^(?:# )?[%!]\w.*", re.MULTILINE)  # no Python, though in a
 
 def is_imported(path: str) -> bool:
     """Say whether a file is Python that others import, so that its imports tell which tests it concerns."""
-    return path.endswith(".py") and path.startswith((*(f"{name}/" for name in IMPORTED), "tests/"))
+    return bool(re.fullmatch(rf"(?:{'|'.join(IMPORTED)})/.*\.py|tests/\w+\.py", path))
 
 
 @cache

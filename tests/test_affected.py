@@ -78,6 +78,7 @@ def git(root: Path, *words: str) -> str:
         ("smol_course/inference/Dockerfile", "environment"),
         ("smol_course/runner/report.py", "contracts runner"),
         ("tests/test_orpo.py", "orpo"),
+        ("tests/alternatives/lora.py", "exercises"),
         ("tests/conftest.py", "affected"),
         ("pyproject.toml", "contracts environment"),
         ("requirements.txt", "contracts environment"),
