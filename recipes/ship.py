@@ -24,7 +24,7 @@ from smol_course import runner
 from smol_course.errors import CourseError
 from smol_course.files import in_one_step, write_json
 from smol_course.runner import building, kernel, show
-from smol_course.runner.sources import study_node
+from smol_course.runner.staleness import study_node
 
 SHIPPED = Path(__file__).resolve().parents[1] / "smol_course" / "artifacts"
 # By the adapter's name: the notebook that makes it with the parameters that differ from its own, or the script.

@@ -542,9 +542,8 @@ def test_study_expects_failures_and_goes_on(course, smol):
     assert done.status == 1 and "rate0 should have failed with 'learned nothing' and did not" in done.out
     assert len((course.module / "log").read_text().split()) == 4, "changed sources run all again"
     entry = json.loads(notebook.study_results.read_text())["runs"]["rate0"]
-    assert not studying._is_done(runs["rate0"] | {"defaults": {}}, entry, course.root), (
-        "a run that surprised is tried again"
-    )
+    surprised = runs["rate0"] | {"defaults": {}}
+    assert not studying._is_done(surprised, entry, course.root), "a run that surprised is tried again"
 
 
 def test_study_says_what_is_wrong(course, smol):

@@ -19,7 +19,8 @@ from recipes import vlm
 from smol_course import runner
 from smol_course.errors import CourseError
 from smol_course.models import MODEL, find_model
-from smol_course.runner.sources import study_node, tags
+from smol_course.runner.sources import tags
+from smol_course.runner.staleness import study_node
 from smol_course.vision import model as vision
 from smol_course.vision import pictures
 
