@@ -823,7 +823,7 @@ def test_an_exception_is_said_with_its_line_and_its_input() -> None:
     assert said(space["weigh"], max).endswith("in line 2, for x = max.")
     compiled = said(lambda size: numpy.random.default_rng(0).integers(0, size), "a")  # its frames name no file of ours
     assert ": `numpy.random.default_rng(0).integers(0, size)`, for size = 'a'." in compiled
-    assert ", for event = {'title': 'a', 'day': None, 'at': {...}}." in said(lambda event: event.x, DEEP)
+    assert ", for event = {'title': 'a', 'day': None, 'at': {'b': {'c': {...}}}}." in said(lambda event: event.x, DEEP)
     assert said(lambda: 1, 2).endswith("given, for 2.")  # it never came to a line
 
 
