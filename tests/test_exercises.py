@@ -818,7 +818,11 @@ def loads(text, strict=True):
 """
 
 
+DEEP = {"title": "a", "day": None, "at": {"b": {"c": {}}}}
+
+
 def test_an_exception_is_said_with_its_line_and_its_input() -> None:
+    import numpy
     import torch
 
     def said(function: Any, *arguments: Any, **named: Any) -> str:
@@ -843,6 +847,9 @@ def test_an_exception_is_said_with_its_line_and_its_input() -> None:
     exec(compile("def weigh(x):\n return x[9]", "nowhere", "exec"), space)  # no source to be had
     assert said(space["weigh"], torch.ones(2, 3)).endswith("in line 2, for x = Tensor of shape (2, 3).")
     assert said(space["weigh"], max).endswith("in line 2, for x = max.")
+    compiled = said(lambda size: numpy.random.default_rng(0).integers(0, size), "a")  # its frames name no file of ours
+    assert ": `numpy.random.default_rng(0).integers(0, size)`, for size = 'a'." in compiled
+    assert ", for event = {'title': 'a', 'day': None, 'at': {'b': {'c': {...}}}}." in said(lambda event: event.x, DEEP)
     assert said(lambda: 1, 2).endswith("given, for 2.")  # it never came to a line
 
 

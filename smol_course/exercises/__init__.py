@@ -384,7 +384,7 @@ def _place(error: BaseException, function: Any) -> str:
         step = error.__traceback__ and error.__traceback__.tb_next  # the first frame is that of the call
         while step:
             file = step.tb_frame.f_code.co_filename
-            if file == own or not file.startswith(_LIBRARIES):
+            if file == own or not (file.startswith(_LIBRARIES) or file.endswith(".pyx")):
                 last = step
             step = step.tb_next
         if last is None:
@@ -409,8 +409,15 @@ class _Short(reprlib.Repr):
 
     def __init__(self) -> None:
         super().__init__()
-        self.maxstring = self.maxlong = self.maxother = 60
+        self.maxstring = self.maxlong = self.maxother = 100
         self.maxlevel, self.maxdict, self.maxlist = 3, 6, 8
+
+    def repr_dict(self, value: dict[Any, Any], level: int) -> str:
+        """In its own order; the library's sorts the keys."""
+        if level <= 0:
+            return "{...}"
+        pairs = [f"{self.repr1(key, level - 1)}: {self.repr1(value[key], level - 1)}" for key in value]
+        return "{" + ", ".join(pairs[: self.maxdict] + ["..."] * (len(pairs) > self.maxdict)) + "}"
 
     def repr_instance(self, value: Any, level: int) -> str:
         if _missing(value) or type(value) in (bool, float):
@@ -437,7 +444,7 @@ def _arguments(function: Any, arguments: tuple[Any, ...], named: dict[str, Any])
         short = _Short()
         pairs = [*zip(names, arguments, strict=False), *named.items()]
         said = [f"{name} = {short.repr(value)}" if name else short.repr(value) for name, value in pairs]
-        return f", for {_text(', '.join(said), 200)}" if said else ""
+        return f", for {_text(', '.join(said), 240)}" if said else ""
     except Exception:  # what stands in for a function may make anything of its attributes
         return ""
 

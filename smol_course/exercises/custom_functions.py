@@ -201,14 +201,21 @@ def _judge_contract(answer: Any) -> str | None:
         found = _with_lists(expect(call(answer, function), dict, "what contract returns"))
         mistake = _contract_mistake(found, wanted)
         if mistake:
-            return f"{function.__name__}: {mistake}"
+            return f"{_written(function)}: {mistake}"
     for function in (_untyped, _half_typed):
         refusal = raised(answer, function)
         if refusal is None:
-            return f"{function.__name__}: an argument without a type passes. Raise TypeError: nobody could check it."
+            return f"{_written(function)}: an argument without a type passes. Raise TypeError: nobody could check it."
         if not isinstance(refusal.__cause__, TypeError):
-            return f"{function.__name__} has an argument without a type: raise TypeError for it. {refusal}"
+            return f"{_written(function)} has an argument without a type: raise TypeError for it. {refusal}"
     return None
+
+
+def _written(function: Callable[..., Any]) -> str:
+    """The function's head, as the learner would write it."""
+    import inspect
+
+    return f"{function.__name__}{inspect.signature(function)}".replace("typing.", "")
 
 
 def _with_lists(value: Any) -> Any:

@@ -8,7 +8,19 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, at_most, call, complete, enough, expect, shares, untested, variants
+from smol_course.exercises import (
+    Exercise,
+    Mistake,
+    at_most,
+    call,
+    complete,
+    enough,
+    expect,
+    number,
+    shares,
+    untested,
+    variants,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,14 +53,12 @@ def _number(value: Any, what: str) -> float:
     """A finite float, or what a tensor without dimensions holds. Raises Mistake."""
     import torch
 
-    if issubclass(type(value), torch.Tensor):
-        if value.dim():
-            raise Mistake(f"{what} is a tensor of shape {tuple(value.shape)}; one number is wanted.")
-        value = value.item()
-    value = float(expect(value, (float, int), what))
-    if not math.isfinite(value):
+    if issubclass(type(value), torch.Tensor) and value.dim():
+        raise Mistake(f"{what} is a tensor of shape {tuple(value.shape)}; one number is wanted.")
+    value = float(expect(value, float, what))
+    if what == "sigmoid" and not math.isfinite(value):
         raise Mistake(f"{what} is {value}: is there a logarithm of zero? `logsigmoid` takes both in one step.")
-    return value
+    return number(value, what)
 
 
 def _margin_mistake(value: float, pair: tuple[float, ...]) -> str:
@@ -67,8 +77,8 @@ def _margin_mistake(value: float, pair: tuple[float, ...]) -> str:
         "This is the loss already: leave out the sigmoid and the logarithm.": math.log1p(math.exp(-wanted)),
         "This is a probability already: leave out the sigmoid.": 1 / (1 + math.exp(-wanted)),
     }
-    for message, number in known.items():
-        if math.isclose(value, number, rel_tol=1e-6, abs_tol=1e-6):
+    for message, wrong in known.items():
+        if math.isclose(value, wrong, rel_tol=1e-6, abs_tol=1e-6):
             return message
     return f"For log-probabilities {pair[:4]} and beta {beta} it should be {wanted:.4f}, but yours is {value:.4f}."
 
@@ -179,7 +189,8 @@ def _loss_mistake(kind: str, value: float, pairs: _Pairs, beta: float) -> str:
         if math.isclose(value, known, rel_tol=1e-4, abs_tol=1e-4):
             return f"{kind}: {message}"
     wanted = _mean(_losses(pairs, beta)[kind])
-    return f"{kind}: for {len(pairs[0])} pairs with beta {beta} it should be {wanted:.4f}, but yours is {value:.4f}."
+    many = "1 pair" if len(pairs[0]) == 1 else f"{len(pairs[0])} pairs"
+    return f"{kind}: for {many} with beta {beta} it should be {wanted:.4f}, but yours is {value:.4f}."
 
 
 def _wrong_losses(kind: str, pairs: _Pairs, beta: float) -> dict[str, float]:

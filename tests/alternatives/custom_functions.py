@@ -52,7 +52,11 @@ ALTERNATIVES = {"custom_functions/turtle": lambda: clash, "custom_functions/dog"
 MUTANTS = {"custom_functions/dog": (('partition("\\n")', 'partition("\\n\\n")'),)}
 REFUSED = {
     "custom_functions/dog": (
-        ("looks at the first type", lambda: first_type_only, "_half_typed: an argument without a type passes"),
+        (
+            "looks at the first type",
+            lambda: first_type_only,
+            "_half_typed(day: str, start='09:00') -> str: an argument without a type passes",
+        ),
         ("ValueError", lambda: lambda f: int("x") if "typed" in f.__name__ else contract(f), "raise TypeError for it"),
     ),
 }
