@@ -466,7 +466,7 @@ print(study["least_likely"]["failed"])
 # **Goal:** decide for the model, with and without normalisation. **Input:** `scores`, a list with the summed log-probability of
 # each option; `options`, a list of their texts; `per_character`, True or False. **Output:** the index of the chosen option, a
 # whole number counted from 0. With `per_character`, each score is first divided by the number of characters of its option.
-# **Example:** scores `[-4.0, -6.0]` and options `["cup", "kettle"]` give 0, and with `per_character` 1. **Judged by:** four
+# **Example:** scores `[-4.0, -6.0]` and options `["cup", "kettle"]` give 0, and with `per_character` 1. **Judged by:** six
 # questions. Stuck? `hint("automatic_benchmarks/turtle")`.
 
 # %% tags=["exercise"]

@@ -579,7 +579,7 @@ check("custom_evaluation/turtle", gained_and_lost)
 # `rng`, a numpy random generator, as `np.random.default_rng(0)`. **Output:** `(low, high)`, two numbers: the 95 % bootstrap interval
 # of the difference, which is the share that the second model got right minus that of the first. Draw as many messages as there are,
 # with repetition, each with both its results; `low` and `high` leave out the lowest and the highest 2.5 % of the draws.
-# **Judged by:** two pairs of lists, with some room for chance. Hints: `hint("custom_evaluation/dog")`.
+# **Judged by:** four pairs of lists, with some room for chance. Hints: `hint("custom_evaluation/dog")`.
 
 # %% tags=["exercise"]
 def paired_interval(before, after, draws, rng):

@@ -401,8 +401,8 @@ print("right_padding:", study["right_padding"]["failed"])
 #
 # **Goal:** the softmax with temperature, from plain numbers. **Input:** `scores`, a list of numbers, and `temperature`, above
 # 0. **Output:** a list of probabilities in the same order, which add up to 1. **Example:** `[0.0, 0.0]` gives `[0.5, 0.5]` at any
-# temperature. **Judged by:** five lists, one of them with large scores (`math.exp(1000)` is too large for a number). They must
-# stay as they were.
+# temperature. **Judged by:** seven lists, some of them with scores far from 0 (`math.exp(1000)` is too large for a
+# number). They must stay as they were.
 # Hints: `hint("inference_pipeline/turtle")`.
 
 # %% tags=["exercise"]

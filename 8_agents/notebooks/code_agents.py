@@ -336,7 +336,7 @@ pd.DataFrame({run: {name: found[name]["value"] for name in names if name in foun
 # **Goal:** say which tools a code action would call. **Input:** `code`, Python as text. **Output:** a list of the names that
 # are called as plain functions (`name(...)`, not `x.name(...)`), in the order in which they stand in the text, each once. What
 # stands in strings and comments is no call. `ast.walk` goes through a syntax tree, but not in the order of the text: sort by
-# line and column. **Judged by:** six pieces of code. Hints: `hint("code_agents/turtle")`.
+# line and column. **Judged by:** eight pieces of code. Hints: `hint("code_agents/turtle")`.
 
 # %% tags=["exercise"]
 def calls_of(code):
@@ -353,7 +353,7 @@ check("code_agents/turtle", calls_of)
 # functions. Allowed are: calls of a tool by its name, with positional and named arguments; arguments that are constants, lists
 # of such, earlier names, or again such calls; and `name = ...` of any of these. **Output:** the value of the last line (of an
 # assignment, what was assigned). Anything else raises `ValueError` **before** anything is called: look at the whole code first.
-# Do not use `eval` or `exec`. **Judged by:** ten pieces of code, with tools that keep count. Hints: `hint("code_agents/dog")`.
+# Do not use `eval` or `exec`. **Judged by:** 24 pieces of code, with tools that keep count. Hints: `hint("code_agents/dog")`.
 
 # %% tags=["exercise"]
 def run_calls(code, tools):

@@ -415,7 +415,7 @@ check("custom_functions/turtle", clash)
 # first line of the docstring) and `parameters`, a JSON schema: `type` "object", `properties`, `required` (the names without a
 # default, in order) and `additionalProperties` `False`. The types are "string", "integer", "number", "boolean"; a list is
 # `{"type": "array", "items": {"type": "string"}}`, a `Literal` `{"enum": [...]}`, and with `| None` it is `{"anyOf": [...,
-# {"type": "null"}]}`. An argument without a type raises `TypeError`. **Judged by:** five functions. Hints:
+# {"type": "null"}]}`. An argument without a type raises `TypeError`. **Judged by:** eight functions. Hints:
 # `hint("custom_functions/dog")`.
 
 # %% tags=["exercise"]

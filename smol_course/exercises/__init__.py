@@ -170,34 +170,51 @@ def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     Mistake naming the exception that it raised, the learner's line that did it, and the arguments.
     """
     value, error, where = _called(function, arguments, named)
+    name = _name(function)
     if error is not None:
-        name = _name(function)
         if issubclass(type(error), RecursionError):
             raise Mistake(f"{name} calls itself without an end (RecursionError).") from error
         raise Mistake(f"{name} raised {_raised(error)}{where}.") from error
-    _given(value, f"what {_name(function)} returns (has it a `return`?)")
+    if _missing(value):
+        raise NotYet(f"{name} returned {value}{where}: is a `return` missing there?")
     return value
 
 
-def raised(function: Callable[..., Any], *arguments: Any, **named: Any) -> BaseException | None:
-    """Call a learner's function that should raise; return what it raised, or None if it returned.
+def raised(function: Callable[..., Any], *arguments: Any, **named: Any) -> Mistake | None:
+    """Call a learner's function that should raise; return None if it returned, else what `call` would say.
 
-    Ask with `isinstance`, which a subclass of the exception that is asked for passes, too. Raises NotYet and Mistake
-    if there is no function.
+    The exception is its ``__cause__``: ask with `isinstance`, so that a subclass will do. Raises NotYet and Mistake if
+    there is no function.
     """
-    return _called(function, arguments, named)[1]
+    try:
+        _, error, where = _called(function, arguments, named)
+        if error is not None:
+            raise Mistake(f"{_name(function)} raised {_raised(error)}{where}.") from error
+    except Mistake as mistake:
+        if mistake.__cause__ is None:
+            raise
+        return mistake
+    return None
+
+
+def shown(value: Any) -> str:
+    """The value in a few words, for a message, whatever its __repr__ does."""
+    try:
+        return _text(_Short().repr(value), 120)
+    except Exception:
+        return f"something of type {type(value).__name__}"
 
 
 def _called(
     function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[Any, BaseException | None, str]:
-    """What a learner's function returned, what it raised, and where, for which arguments."""
+    """What a learner's function returned, what it raised, and in which line and for which arguments that was."""
     _given(function, "the function")
     if not callable(function):
         raise Mistake(f"Give the function itself, not {_kind(function)}.")
     given = _arguments(function, arguments, named)  # before the call, which may change them
     try:
-        return function(*arguments, **named), None, ""
+        return function(*arguments, **named), None, given
     except (NotYet, Mistake, _TooLong):
         raise
     except NotImplementedError as error:
@@ -305,8 +322,12 @@ def planted(ways: dict[str, Callable[..., Any]]) -> tuple[tuple[str, Callable[[]
     return tuple((message, lambda way=way: way, message) for message, way in ways.items())
 
 
+def _missing(value: Any) -> bool:
+    return value is None or value is Ellipsis or value is NotImplemented
+
+
 def _given(value: Any, what: str) -> None:
-    if value is None or value is Ellipsis or value is NotImplemented:
+    if _missing(value):
         raise NotYet(f"{what} is still missing.")
 
 
@@ -392,17 +413,17 @@ class _Short(reprlib.Repr):
         self.maxlevel, self.maxdict, self.maxlist = 3, 6, 8
 
     def repr_instance(self, value: Any, level: int) -> str:
-        if value is None or type(value) in (bool, float):
+        if _missing(value) or type(value) in (bool, float):
             return repr(value)
         shape = getattr(value, "shape", None)
         if issubclass(type(shape), tuple):
-            return f"a {type(value).__name__} of shape {tuple(shape)}"
-        return f"a {type(value).__name__}"
+            return f"{type(value).__name__} of shape {tuple(shape)}"
+        return f"something of type {type(value).__name__}"
 
     def repr_function(self, value: Any, level: int) -> str:
         return value.__name__
 
-    repr_type = repr_builtin_function_or_method = repr_function
+    repr_type = repr_method = repr_builtin_function_or_method = repr_function
 
 
 def _arguments(function: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, call, expect
+from smol_course.exercises import Exercise, Mistake, call, expect, plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +21,8 @@ _QUESTIONS = (
     ([-6.0, -3.0, -4.0, -8.0, -30.0], ["screwdrivers", "lamp", "a", "to a b c", "pillow"], True),
     ([-5.0, -6.0, -4.0, -12.0], ["screwdriver", "a knife", "cup", "to go"], True),
     ([-7.5, -9.0, -8.0, -30.0], ["a", "to a cinema", "to", "to somewhere else"], False),
+    ([-12.0, -2.0, -9.0], ["screwdriver set", "cup", "teapot"], True),
+    ([-3.0, -6.6, -4.5], ["cup", "bottle", "saucers"], True),
 )
 
 
@@ -30,7 +32,7 @@ def _worth(scores: list[float], options: list[str], per_character: bool) -> list
 
 def _judge_chosen(answer: Any) -> str | None:
     for scores, options, per_character in _QUESTIONS:
-        given = call(answer, list(scores), list(options), per_character)
+        given = plain(call(answer, list(scores), list(options), per_character))
         if type(given) is str and given in options:
             raise Mistake("This is the option's text: give its index.")
         if type(given) is float and given in _worth(scores, options, per_character):
@@ -181,7 +183,8 @@ def _logprob_mistake(value: float, logits: "Tensor", ids: list[int], start: int)
         "This takes the likeliest token at each place: take the option's own.": sum(
             log_probs[place - 1].max().item() for place in range(start, len(ids))
         ),
-        "The logarithm has the base 2 or 10: the natural one is asked for.": right / math.log(2),
+        "The logarithm has the base 2: the natural one is asked for.": right / math.log(2),
+        "The logarithm has the base 10: the natural one is asked for.": right / math.log(10),
     }
     for message, wrong in known.items():
         if math.isclose(value, wrong, abs_tol=1e-4):
@@ -241,7 +244,8 @@ _DOG = Exercise(
             _from(lambda s, ids, start: s[start - 1 : -1].max(-1).values.sum().item()),
             "the likeliest token at each place",
         ),
-        ("bits", _from(lambda s, ids, start: _summed(s, ids, start) / math.log(2)), "the natural one"),
+        ("bits", _from(lambda s, ids, start: _summed(s, ids, start) / math.log(2)), "has the base 2"),
+        ("base 10", _from(lambda s, ids, start: _summed(s, ids, start) / math.log(10)), "has the base 10"),
         ("two rows before", lambda: _one_early, "but yours is"),
         ("a list", _from(lambda s, ids, start: [_summed(s, ids, start)]), "it is a list"),
         ("a tensor of several", _from(lambda s, ids, start: s[start - 1 : -1, ids[start]][:2]), "has the shape"),

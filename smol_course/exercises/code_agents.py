@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, Mistake, call, expect
+from smol_course.exercises import Exercise, call, expect, plain, raised, shown
 
 # --- 🐢 Read code before it runs ----------------------------------------------------------------------------
 
@@ -25,6 +25,8 @@ _PIECES = (
         ["list_events", "cancel_event"],
     ),
     ("names that are not called", "a = add_event\nb = [free_slots, move_event]", []),
+    ("calls beside a call in a call", "show(pick(find(day)), hour(day))", ["show", "pick", "find", "hour"]),
+    ("calls in a block", "if free(day):\n    note(day)\nshow(len(day))", ["free", "note", "show", "len"]),
 )
 
 
@@ -56,8 +58,10 @@ def _calls_mistake(what: str, code: str, found: list[str], wanted: list[str]) ->
         return f"{what}: {extra[0]!r} is a method of an object, not a plain function."
     if what.startswith("names that") and extra:
         return f"{what}: {extra[0]!r} is only named there, not called."
-    missing = [name for name in wanted if name not in found]
-    return f"{what}: {code.splitlines()[0]!r} … calls {wanted}; yours has {found}, so {missing or extra} is wrong."
+    if extra:
+        return f"{what}: {extra[0]!r} is no function that {code!r} calls."
+    missing = next(name for name in wanted if name not in found)
+    return f"{what}: {missing!r} is missing: {code!r} calls {wanted}, and yours has {found}."
 
 
 def _by_pattern(code: str) -> list[str]:
@@ -104,9 +108,9 @@ _TURTLE = Exercise(
         ("methods too", _walked(_methods_too), "is a method of an object"),
         ("not sorted", lambda: lambda code: _calls(code)[::-1], "order is that of the text"),
         ("each as often", _walked(_plain, once=False), "stands twice"),
-        ("all names", _walked(lambda n: n.id if isinstance(n, ast.Name) else None), "a call in a call"),
+        ("all names", _walked(lambda n: n.id if isinstance(n, ast.Name) else None), "'day' is no function that"),
         ("a set", lambda: lambda code: set(_calls(code)), "should be a list"),
-        ("top only", lambda: lambda code: _calls(code)[:1], "calls ['final_answer', 'len', 'list_events']"),
+        ("top only", lambda: lambda code: _calls(code)[:1], "'len' is missing"),
     ),
 )
 
@@ -120,6 +124,12 @@ _GOOD = (
     ("a call in a call", "count(find('gym'))", 2, [("find", ("gym",), {}), ("count", (["gym", "gym"],), {})]),
     ("an earlier name", "x = find('gym')\ncount(x)", 2, [("find", ("gym",), {}), ("count", (["gym", "gym"],), {})]),
     ("an assignment at the end", "find('a')\ny = 3", 3, [("find", ("a",), {})]),
+    (
+        "a name and a call as named arguments",
+        "x = 'gym'\nadd(x, start=x, end=count(find(x)))",
+        "added gym",
+        [("find", ("gym",), {}), ("count", (["gym", "gym"],), {}), ("add", ("gym",), {"start": "gym", "end": 2})],
+    ),
 )
 # Code that must raise ValueError before any tool is called, and why.
 _BAD = (
@@ -129,6 +139,16 @@ _BAD = (
     ("a loop", "find('a')\nwhile True:\n    pass"),
     ("arithmetic", "find('a')\ncount([9 ** 9])"),
     ("a name that nobody gave", "find('a')\ncount(y)"),
+    ("a name before it is given", "count(y)\ny = find('a')"),
+    ("another sign than minus", "find('a')\ncount(~1)"),
+    ("a minus before a name", "x = find('a')\ncount(-x)"),
+    ("a method of what a tool returns", "find('a')\nfind('b').clear()"),
+    ("no tool, in a named argument", "find('a')\nadd('b', start=open('x'))"),
+    ("a star before an argument", "find('a')\ncount(*find('b'))"),
+    ("two names at once", "find('a')\nx = y = 1"),
+    ("names in a pair", "find('a')\nx, y = find('b')"),
+    ("an attribute that gets a value", "find('a')\nfind.b = 1"),
+    ("a sum that gets a name", "x = 1\nx += 1"),
     ("no Python", "find('a')\nadd("),
 )
 
@@ -156,27 +176,34 @@ class _Tools:
 def _judge_run(answer: Any) -> str | None:
     for what, code, wanted, seen in _GOOD:
         tools = _Tools()
-        found = call(answer, code, dict(tools.known))
-        if tools.seen != seen:
-            return f"{what}: for {code!r} the tools should be called so: {seen}, but they were: {tools.seen}."
+        found = plain(call(answer, code, dict(tools.known)))
+        if plain(tools.seen) != seen:
+            calls = f"{_written(seen)}, but it was {_written(tools.seen)}"
+            return f"{what}: for {code!r} the tools should be called so: {calls}."
         if type(found) is not type(wanted) or found != wanted:
-            return f"{what}: {code!r} should give {wanted!r}, but yours gives {str(found)[:60]!r}."
+            return f"{what}: {code!r} should give {wanted!r}, but yours gives {shown(found)}."
     return next((mistake for what, code in _BAD if (mistake := _refused(answer, what, code))), None)
+
+
+def _written(seen: list[tuple[str, tuple, dict]]) -> str:
+    """Calls of tools as code has them."""
+    said = []
+    for name, values, named in seen:
+        arguments = [shown(value) for value in values] + [f"{key}={shown(value)}" for key, value in named.items()]
+        said.append(f"{name}({', '.join(arguments)})")
+    return ", ".join(said) or "none"
 
 
 def _refused(answer: Any, what: str, code: str) -> str | None:
     """What is wrong with how such code was treated, or None if it was refused in time."""
     tools = _Tools()
-    try:
-        call(answer, code, dict(tools.known))
-    except Mistake as error:
-        said = str(error)
-    else:
-        return f"{what}: {code.splitlines()[-1]!r} should raise ValueError, but it ran."
-    if "ValueError" not in said and "SyntaxError" not in said:
-        return f"{what}: {code.splitlines()[-1]!r} should raise ValueError. {said}"
-    if "SyntaxError" in said:
+    refusal = raised(answer, code, dict(tools.known))
+    if refusal is None:
+        return f"{what}: {code!r} should raise ValueError, but it ran."
+    if isinstance(refusal.__cause__, SyntaxError):
         return f"{what}: raise ValueError for what Python cannot read, too; yours raises SyntaxError."
+    if not isinstance(refusal.__cause__, ValueError):
+        return f"{what}: {code!r} should raise ValueError. {refusal}"
     if tools.seen:
         return f"{what}: a tool was called before the code was refused. Look at all of it first, then run it."
     return None
@@ -282,6 +309,9 @@ _DOG = Exercise(
         "through the whole code with the first before you begin with the second.",
         "Values: `ast.Constant`, `ast.List`, `ast.Name`, and `ast.Call` whose `func` is an `ast.Name` that is a tool. "
         "A minus sign before a number is an `ast.UnaryOp`.",
+        "How does the looking pass know earlier names, when nothing is computed yet? Keep a set: for each line look at "
+        "its value first, then, if it is an assignment, add the name to the set. An `ast.Name` passes if its `id` is "
+        "in the set by then.",
         "`ast.parse` raises SyntaxError for what is no Python: catch it, and raise ValueError.",
     ),
     wrong=(
@@ -289,7 +319,7 @@ _DOG = Exercise(
         ("line by line", lambda: lambda code, tools: _run(code, tools, first=False), "a tool was called before"),
         ("SyntaxError", lambda: _syntax, "raise ValueError for what Python cannot read"),
         ("named arguments lost", lambda: _drops_names, "a named argument: for"),
-        ("first value", lambda: _first_value, "should give 2, but yours gives \"['gym', 'gym']\""),
+        ("first value", lambda: _first_value, "should give 2, but yours gives ['gym', 'gym']"),
         ("refuses everything", lambda: lambda code, tools: int("x"), "raised ValueError"),
         ("runs nothing", lambda: lambda code, tools: "done", "the tools should be called so"),
     ),

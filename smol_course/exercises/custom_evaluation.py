@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, NotYet, call, complete, expect, variants
+from smol_course.exercises import Exercise, Mistake, NotYet, at_most, call, complete, expect, number, variants
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -39,7 +39,7 @@ def _judge_changes(answer: Any) -> str | None:
         value = expect(call(answer, list(before), list(after)), (tuple, list), "what gained_and_lost returns")
         if len(value) != 2:
             return f"Two numbers are asked for, gained and lost, but there are {len(value)}."
-        given = tuple(expect(number, int, "each of the two numbers") for number in value)
+        given = tuple(expect(one, int, "each of the two numbers") for one in value)
         if given != _changes(before, after):
             return _changes_mistake(given, before, after)
     return None
@@ -103,6 +103,9 @@ _TURTLE = Exercise(
 # How many messages are right for both, gained, lost, wrong for both.
 _TABLES = ((150, 30, 10, 110), (40, 2, 12, 26))
 _DRAWS = 2000
+# Few messages, as 1 (gained) and 0, whose interval chance does not move: in the first, the last message counts much, in
+# the second the first does. So every message must be drawn as often as any other.
+_FEW = (([0, 0, 0, 0, 0, 1], (0.0, 0.5)), ([1, 1, 0, 0, 0], (0.0, 0.8)))
 
 
 def _right_and_wrong(table: tuple[int, int, int, int]) -> tuple[list[bool], list[bool]]:
@@ -146,18 +149,18 @@ def _ways(number: int) -> dict[str, tuple[float, float]]:
         "These are sums: give the interval of the mean.": (low * n, high * n),
         "The draws are smaller than the list: draw as many messages as there are.": ends(means(after - before, n // 9)),
         "The low end comes first, then the high one.": (high, low),
+        "This is in percent: give shares, 0.05 for 5 %.": (100 * low, 100 * high),
     }
 
 
 def _judge_interval(answer: Any) -> str | None:
     import numpy
 
-    for number, table in enumerate(_TABLES):
+    for place, table in enumerate(_TABLES):
         before, after = _right_and_wrong(table)
-        rng = numpy.random.default_rng(number)
-        value = call(answer, list(before), list(after), _DRAWS, rng)
+        value = call(answer, list(before), list(after), _DRAWS, numpy.random.default_rng(place))
         low, high = _two_numbers(value)
-        ways = _ways(number)
+        ways = _ways(place)
         if _near((low, high), ways[""]):
             continue
         if low == high:
@@ -168,21 +171,24 @@ def _judge_interval(answer: Any) -> str | None:
         wanted, yours = (f"{one:.3f} to {other:.3f}" for one, other in (ways[""], (low, high)))
         case = f"With {len(before)} messages, {table[1]} gained and {table[2]} lost,"
         return f"{case} it is about {wanted}; yours: {yours}."
+    for changes, right in _FEW:
+        before, after = [not change for change in changes], [True] * len(changes)
+        low, high = _two_numbers(call(answer, before, after, _DRAWS, numpy.random.default_rng(0)))
+        if not _near((low, high), right):
+            return (
+                f"With {changes} as after minus before, the interval is {right[0]} to {right[1]}; yours is "
+                f"{low:.3g} to {high:.3g}. Can every message, also the first and the last, be drawn, and as often as "
+                "any other?"
+            )
     return None
 
 
 def _two_numbers(value: Any) -> tuple[float, float]:
     """The ends of the learner's interval. Raises Mistake."""
-    import numpy
-
-    if issubclass(type(value), numpy.ndarray):
-        value = value.tolist()
     value = expect(value, (tuple, list), "what paired_interval returns")
     if len(value) != 2:
         raise Mistake(f"An interval has two ends, but there are {len(value)} numbers.")
-    low, high = (float(expect(end, (float, int), "each end of the interval")) for end in value)
-    if not math.isfinite(low) or not math.isfinite(high):
-        raise Mistake("An end of the interval is not a finite number.")
+    low, high = (number(end, "an end of the interval") for end in value)
     return low, high
 
 
@@ -245,6 +251,11 @@ _DOG = Exercise(
         ("before alone", _by_means(lambda b, a, draw: _cut(draw(b))), "of before alone"),
         ("sums", _by_means(lambda b, a, draw: _cut(draw(a - b) * len(a))), "These are sums"),
         ("small draws", _by_means(lambda b, a, draw: _cut(draw(a - b, len(a) // 9))), "smaller than the list"),
+        (
+            "in percent",
+            _by_means(lambda b, a, draw: tuple(100 * end for end in _cut(draw(a - b)))),
+            "This is in percent",
+        ),
         ("the high end first", _by_means(lambda b, a, draw: _cut(draw(a - b))[::-1]), "The low end comes first"),
         ("no replacement", _by_means(lambda b, a, draw: ((a - b).mean(), (a - b).mean())), "draw with replacement"),
         ("three numbers", _by_means(lambda b, a, draw: (*_cut(draw(a - b)), 0.0)), "there are 3 numbers"),
@@ -288,7 +299,7 @@ def _label_mistake(results: dict[str, Any]) -> str | None:
     first = [_event(label, "labels") for label in results["labels"]]
     second = [_event(label, "second_labels") for label in results["second_labels"]]
     apart = sum(_facts(one) != _facts(other) for one, other in zip(first, second, strict=True))
-    if apart > (1 - _AGREE) * len(first):
+    if not at_most(apart, (1 - _AGREE) * len(first)):
         return f"Your two labels differ in {apart} of {len(first)} messages: settle what is right before you measure."
     if all(one is not None for one in first):
         return "Every message has an event: some without one belong into the set, or nobody sees what is made up."

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from smol_course.exercises import Exercise, Mistake, call, expect
+from smol_course.exercises import Exercise, call, expect, raised
 
 # --- 🐢 Do they clash? --------------------------------------------------------------------------------------
 
@@ -140,7 +140,23 @@ def _now() -> str:
     return "09:00"
 
 
+def _plan(
+    title: str,
+    guests: list[str] | None = None,
+    hours: float | None = None,
+    size: Literal["small", "large", "huge"] = "small",
+) -> None:
+    """Plan something
+    that needs more than one line.
+    """
+
+
 def _untyped(day, start: str) -> str:  # type: ignore[no-untyped-def]
+    """Put something in."""
+    return f"{day} {start}"
+
+
+def _half_typed(day: str, start="09:00") -> str:  # type: ignore[no-untyped-def]
     """Put something in."""
     return f"{day} {start}"
 
@@ -160,6 +176,16 @@ _CASES: tuple[tuple[Callable[..., Any], dict[str, Any], list[str]], ...] = (
         ["people"],
     ),
     (_now, {}, []),
+    (
+        _plan,
+        {
+            "title": _TEXT,
+            "guests": {"anyOf": [{"type": "array", "items": _TEXT}, {"type": "null"}]},
+            "hours": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+            "size": {"enum": ["small", "large", "huge"]},
+        },
+        ["title"],
+    ),
 )
 
 
@@ -172,15 +198,24 @@ def _wanted(function: Callable[..., Any], properties: dict[str, Any], required: 
 def _judge_contract(answer: Any) -> str | None:
     for function, properties, required in _CASES:
         wanted = _wanted(function, properties, required)
-        found = expect(call(answer, function), dict, "what contract returns")
+        found = _with_lists(expect(call(answer, function), dict, "what contract returns"))
         mistake = _contract_mistake(found, wanted)
         if mistake:
             return f"{function.__name__}: {mistake}"
-    try:
-        call(answer, _untyped)
-    except Mistake as error:
-        return None if "raised TypeError" in str(error) else f"For an argument without a type: {error} Raise TypeError."
-    return "An argument without a type passes: raise TypeError, as nobody could check it."
+    for function in (_untyped, _half_typed):
+        refusal = raised(answer, function)
+        if refusal is None:
+            return f"{function.__name__}: an argument without a type passes. Raise TypeError: nobody could check it."
+        if not isinstance(refusal.__cause__, TypeError):
+            return f"{function.__name__} has an argument without a type: raise TypeError for it. {refusal}"
+    return None
+
+
+def _with_lists(value: Any) -> Any:
+    """The value with lists for tuples, which are the same in JSON."""
+    if isinstance(value, (list, tuple)):
+        return [_with_lists(part) for part in value]
+    return {key: _with_lists(part) for key, part in value.items()} if isinstance(value, dict) else value
 
 
 def _contract_mistake(found: dict[str, Any], wanted: dict[str, Any]) -> str | None:
@@ -306,7 +341,7 @@ _DOG = Exercise(
         ("any text", _typed(lambda k: _TEXT if "Literal" in str(k) else _part(k)), "a Literal allows some texts only"),
         ("bare array", _typed(lambda k: {"type": "array"} if k == list[str] else _part(k)), "say of what the array is"),
         ("number for integer", _typed(lambda k: {"type": "number"} if k is int else _part(k)), "minutes: it should be"),
-        ("untyped passes", lambda: _lax, "An argument without a type passes"),
+        ("untyped passes", lambda: _lax, "an argument without a type passes"),
         ("only the schema", lambda: lambda f: _contract(f)["parameters"], "there is no 'name'"),
         ("no object", _with(lambda p: p.pop("type")), '"type": "object"'),
     ),

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, call, complete, enough, expect, shares, untested, variants
+from smol_course.exercises import Exercise, Mistake, at_most, call, complete, enough, expect, shares, untested, variants
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -349,13 +349,13 @@ def _judge_pairs(answer: Any) -> str | None:
         return f"Your runs train on {more} pairs more than the notebook's: better pairs, not more of them."
     untested(results["train_ids"])
     worst, best = min(results["my_liked"]), max(results["baseline_liked"])
-    if worst <= best:
+    if at_most(worst, best):
         return (
             f"Your worst run ({worst:.3f}) is not above the notebook's best ({best:.3f}): "
             "the difference may be luck. Every run of yours must lie above every run of the notebook."
         )
     lost = _mean(results["start_event_accuracy"]) - _mean(results["my_event_accuracy"])
-    if lost > _LOST:
+    if not at_most(lost, _LOST):
         return (
             f"People like it, but the organiser forgot its job: event accuracy fell by {lost:.3f}; {_LOST} is allowed."
         )

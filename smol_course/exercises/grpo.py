@@ -10,7 +10,19 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, Mistake, call, complete, expect, shares, untested, variants
+from smol_course.exercises import (
+    Exercise,
+    Mistake,
+    at_least,
+    at_most,
+    call,
+    complete,
+    expect,
+    number,
+    shares,
+    untested,
+    variants,
+)
 
 # --- 🐢 Advantages of a group -------------------------------------------------------------------------------
 
@@ -46,10 +58,11 @@ def _advantages(rewards: list[float]) -> list[float]:
 
 
 def _close(found: list[Any], wanted: list[float]) -> bool:
-    return all(
-        isinstance(value, (float, int)) and math.isclose(value, right, rel_tol=1e-3, abs_tol=1e-3)
-        for value, right in zip(found, wanted, strict=True)
-    )
+    return all(_same(value, right) for value, right in zip(found, wanted, strict=True))
+
+
+def _same(value: float, right: float) -> bool:
+    return math.isclose(value, right, rel_tol=1e-3, abs_tol=1e-3)
 
 
 def _flat_mistake(found: list[float]) -> str:
@@ -85,7 +98,9 @@ def _advantage_mistake(found: list[float], rewards: list[float]) -> str:
         if _close(found, values):
             return message
     wanted = _advantages(rewards)
-    return f"For the rewards {rewards} the first advantage should be {wanted[0]:.3f}, but yours is {found[0]:.3f}."
+    i = next(i for i, (value, right) in enumerate(zip(found, wanted, strict=True)) if not _same(value, right))
+    said = f"the advantage of {rewards[i]} (number {i + 1})"
+    return f"For the rewards {rewards} {said} should be {wanted[i]:.3f}, but yours is {found[i]:.3f}."
 
 
 def _per_group(formula: Callable[[float, float, float], float]) -> Callable[[], Any]:
@@ -246,6 +261,18 @@ _ORDERED: tuple[tuple[str, str, str, str], ...] = (
         "Chatter after the right answer costs nothing ({} without it, {} with it).",
     ),
     (
+        _event(day="monday"),
+        _event(day="monday") + "\nI hope that helps! Have a wonderful lunch.",
+        _RIGHT,
+        "Chatter after an event with one wrong field costs nothing ({} without it, {} with it).",
+    ),
+    (
+        _event(day="monday"),
+        _event(day="monday") + " " + _RIGHT,
+        _RIGHT,
+        "A second guess after an event with one wrong field costs nothing ({} without it, {} with it).",
+    ),
+    (
         "null",
         "null, or perhaps lunch on Friday",
         "null",
@@ -257,11 +284,11 @@ _ORDERED: tuple[tuple[str, str, str, str], ...] = (
 def _judge_reward(answer: Any) -> str | None:
     for said, event, least, most, message in _BOUNDS:
         value = _grade(answer, said, event)
-        if not least - 1e-9 <= value <= most + 1e-9:
+        if not (at_least(value, least) and at_most(value, most)):
             return message.replace("gets {}", f"gets {value:.2f}").replace("not {}", f"not {value:.2f}")
     for better, worse, event, message in _ORDERED:
         high, low = _grade(answer, better, event), _grade(answer, worse, event)
-        if high <= low + 1e-9:
+        if at_most(high, low):
             first, second, third = message.split("{}")
             return f"{first}{high:.2f}{second}{low:.2f}{third}"
     return None
@@ -269,10 +296,8 @@ def _judge_reward(answer: Any) -> str | None:
 
 def _grade(answer: Any, said: str, event: str) -> float:
     """The learner's grade, asked for twice. Raises Mistake."""
-    first, again = (
-        float(expect(call(answer, said, event), (float, int), "what honest_reward returns")) for _ in range(2)
-    )
-    if not 0 <= first <= 1:
+    first, again = (number(call(answer, said, event), "what honest_reward returns") for _ in range(2))
+    if not (at_least(first, 0) and at_most(first, 1)):
         raise Mistake(f"A reward of {first:.4g} lies outside 0 to 1.")
     if first != again:
         raise Mistake(f"The same answer gets {first:.2f} and then {again:.2f}: a reward must not depend on chance.")
@@ -448,18 +473,18 @@ def _judge_results(answer: Any) -> str | None:
         return f"Your runs sample {more} answers more than the notebook's: the budget is the same for both."
     untested(results["train_ids"])
     worst = min(results["my_reward"])
-    if worst <= max(results["dice_reward"]):
+    if at_most(worst, max(results["dice_reward"])):
         return (
             f"Your worst run ({worst:.3f}) is not above your best run with dice "
             f"({max(results['dice_reward']):.3f}): then it is not the reward that helps."
         )
-    if worst <= max(results["baseline_reward"]):
+    if at_most(worst, max(results["baseline_reward"])):
         return (
             f"Your worst run ({worst:.3f}) is not above the notebook's best ({max(results['baseline_reward']):.3f}): "
             "the difference may be luck. Every run of yours must lie above every run of the notebook."
         )
     before, after = (statistics.fmean(results[f"my_field_f1_{when}"]) for when in ("before", "after"))
-    if after < before:
+    if not at_least(after, before):
         return f"The greedy answers got worse: a mean field F1 of {before:.3f} before and {after:.3f} after training."
     return None
 

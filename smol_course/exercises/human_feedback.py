@@ -8,16 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, Mistake, call, expect
-
-
-def _finite(value: Any, what: str) -> float:
-    """The value as a float. Raises Mistake if it is not one finite number."""
-    number = float(expect(value, (float, int), what))
-    if not math.isfinite(number):
-        raise Mistake(f"{what} should be a finite number, but it is {number}.")
-    return number
-
+from smol_course.exercises import Exercise, call, number
 
 # --- 🐢 The loss of a reward model ----------------------------------------------------------------------------
 
@@ -29,6 +20,10 @@ _REWARDS = (
     ([900.0], [-900.0]),
     ([-900.0], [900.0]),
 )
+
+
+def _close(value: float, wanted: float) -> bool:
+    return math.isclose(value, wanted, rel_tol=1e-5, abs_tol=1e-6)  # floats of 32 bits will do
 
 
 def _softplus(x: float) -> float:
@@ -46,9 +41,9 @@ def _losses(chosen: list[float], rejected: list[float]) -> list[float]:
 def _judge_loss(answer: Any) -> str | None:
     for chosen, rejected in _REWARDS:
         given = list(chosen), list(rejected)
-        value = _finite(call(answer, *given), "what pair_loss returns")
+        value = number(call(answer, *given), "what pair_loss returns")
         wanted = _mean(_losses(chosen, rejected))
-        if not math.isclose(value, wanted, rel_tol=1e-6, abs_tol=1e-9):
+        if not _close(value, wanted):
             return _loss_mistake(value, wanted, chosen, rejected)
         if given != (chosen, rejected):
             return "The loss is right, but your function changed the lists that it was given."
@@ -77,8 +72,8 @@ def _loss_mistake(value: float, wanted: float, chosen: list[float], rejected: li
         ),
         "This is in bits (a logarithm to base 2); nats are asked for.": wanted / math.log(2),
     }
-    for message, number in known.items():
-        if math.isclose(value, number, rel_tol=1e-6, abs_tol=1e-9):
+    for message, wrong in known.items():
+        if _close(value, wrong):
             return message
     if max(map(abs, gaps)) > 700:
         return f"For a difference of {gaps[0]:.0f} the loss should be {wanted:.4g}, but yours is {value:.4g}."
@@ -163,8 +158,8 @@ def _pooled(first: list[str], second: list[str]) -> float:
 def _judge_kappa(answer: Any) -> str | None:
     for first, second in _LABELS:
         given = list(first), list(second)
-        value = _finite(call(answer, *given), "what kappa returns")
-        if not math.isclose(value, _kappa(first, second), rel_tol=1e-6, abs_tol=1e-9):
+        value = number(call(answer, *given), "what kappa returns")
+        if not _close(value, _kappa(first, second)):
             return _kappa_mistake(value, first, second)
         if given != (first, second):
             return "Kappa is right, but your function changed the lists that it was given."
@@ -192,8 +187,8 @@ def _kappa_mistake(value: float, first: list[str], second: list[str]) -> str:
             0.0, _corrected(seen, chance)
         ),
     }
-    for message, number in known.items():
-        if math.isclose(value, number, rel_tol=1e-6, abs_tol=1e-9):
+    for message, wrong in known.items():
+        if _close(value, wrong):
             return message
     return f"For {first} and {second} kappa should be {_kappa(first, second):.4f}, but yours is {value:.4f}."
 

@@ -15,7 +15,7 @@ def _numbers(value: Any, length: int, what: str) -> list[float]:
     if len(found) != length:
         raise Mistake(f"{what} should have {length} numbers, one for each token, but it has {len(found)}.")
     for number in found:
-        expect(number, (float, int), f"each number of {what}")
+        expect(number, float, f"each number of {what}")
     return found
 
 
@@ -29,13 +29,16 @@ def _shown(numbers: list[float]) -> str:
 
 # --- 🐢 Probabilities at a temperature ----------------------------------------------------------------------------
 
-# The last has scores for which math.exp alone is too large.
+# The last have scores for which math.exp alone is too large or too small, also after their mean or their smallest
+# score is taken away.
 _SCORES = (
     ([3.0, 1.0, 2.0], 0.5),
     ([0.0, 0.0], 3.0),
     ([-2.0], 0.7),
     ([1.0, 1.0, -4.0, 0.5], 1.0),
     ([2000.0, 1998.0], 2.0),
+    ([2000.0, -2000.0, 1999.0], 1.0),
+    ([-2001.0, -2000.0], 1.0),
 )
 
 

@@ -7,7 +7,19 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, call, compared, complete, expect, planted, shares, untested, variants
+from smol_course.exercises import (
+    Exercise,
+    at_least,
+    at_most,
+    call,
+    compared,
+    complete,
+    expect,
+    planted,
+    shares,
+    untested,
+    variants,
+)
 
 # --- 🐢 Slots -----------------------------------------------------------------------------------------------
 
@@ -89,18 +101,18 @@ _TURTLE = Exercise(
 _DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
 
 
-def _said_days(message: str, full: bool = True, folded: bool = True) -> set[str]:
+def _said_days(message: str, full: bool = True, folded: bool = True, apart: bool = True) -> set[str]:
     text = message.lower() if folded else message
     forms = {form: day for day in _DAYS for form in ((day, day[:3]) if full else (day[:3],))}
-    return {day for form, day in forms.items() if re.search(rf"\b{form}\b", text)}
+    return {day for form, day in forms.items() if (re.search(rf"\b{form}\b", text) if apart else form in text)}
 
 
-def _said_times(message: str, halves: bool = True) -> set[str]:
+def _said_times(message: str, halves: bool = True, bare: bool = False) -> set[str]:
     found = set()
     for hour, minute, half in re.findall(r"\b(\d{1,2})(?:[.:](\d\d))?([ap]m)?\b", message.lower()):
         if half and halves:
             found.add(f"{int(hour) % 12 + 12 * (half == 'pm'):02d}:{minute or '00'}")
-        elif minute or half:
+        elif minute or half or bare:
             found.add(f"{int(hour):02d}:{minute or '00'}")
     return found
 
@@ -115,13 +127,16 @@ def _follows(
     **reading: bool,
 ) -> bool:
     """The reference verifier; what is left out of ``checked``, or turned off, makes it a mistaken one."""
-    days = _said_days(message, reading.get("full", True), reading.get("folded", True))
-    times = _said_times(message, reading.get("halves", True))
+    days = _said_days(message, *(reading.get(name, True) for name in ("full", "folded", "apart")))
+    times = _said_times(message, reading.get("halves", True), reading.get("bare", False))
     if event is None:
         return {"both": not (days and times), "either": not (days or times), "never": True, "no": False}[null]
     words = re.findall(r"[\w']+", message)
     small = [word.lower() for word in words]
-    names = all(name in (words if whole else message) for name in event["people"])
+    if reading.get("capitals", True):
+        names = all(name in (words if whole else message) for name in event["people"])
+    else:
+        names = all(name.lower() in small for name in event["people"])
 
     def agrees(said: set[str], wanted: str | None) -> bool:
         return said == ({wanted} - {None}) if invented or wanted else True
@@ -155,6 +170,17 @@ _PAIRS: tuple[tuple[str, dict[str, Any] | None], ...] = (
     ("bins out sun", None),
     ("gig Sat 9pm", None),
     ("bins out sun", _event("bins", "sunday", "09:00", None)),
+    ("bins out sun", _event("bins out", "sunday", None, None)),
+    ("alarm 7pm", None),
+    ("2 tickets, gig Sat 9pm", _event("gig", "saturday", "21:00", None)),
+    ("gig Sat 9pm, 2 tickets", _event("gig", "saturday", "21:00", None)),
+    ("2 tickets for sun", None),
+    ("buy sunglasses 9:00", _event("sunglasses", None, "09:00", None)),
+    ("walk with alan thu 8am", _event("walk", "thursday", "08:00", None, "Alan")),
+    (_NOTE, _CHOIR | {"title": "chess practice"}),
+    ("mon 9:00 gp", _event("GP", "monday", "09:00", None)),
+    *((f"Swim {day.title()} 19:00", _event("swim", day, "19:00", None)) for day in _DAYS),
+    *((f"swim {day[:3].upper()} 19:00", _event("swim", day, "19:00", None)) for day in _DAYS),
 )
 _VERIFIER_MISTAKES: dict[str, Callable[..., Any]] = {
     "It looks at no day: another one passes.": lambda m, e: _follows(m, e, ("start", "place", "people", "title")),
@@ -180,6 +206,9 @@ _VERIFIER_MISTAKES: dict[str, Callable[..., Any]] = {
     ),
     "With None it always says True: a day and a time make an event.": lambda m, e: _follows(m, e, null="never"),
     "With None it always says False: a shopping list holds no event.": lambda m, e: _follows(m, e, null="no"),
+    "A bare number is no time: 2 tickets say no start.": lambda m, e: _follows(m, e, bare=True),
+    "A day is a word of its own: sunglasses say no day.": lambda m, e: _follows(m, e, apart=False),
+    "A person must stand there with the capital: alan does not name Alan.": lambda m, e: _follows(m, e, capitals=False),
     "It says True to everything.": lambda m, e: True,
     "It says False to everything.": lambda m, e: False,
 }
@@ -250,13 +279,13 @@ def _judge_data(answer: Any) -> str | None:
         return f"You read {results['records_read']} of your records: read at least {_READ}, drawn by chance."
     if not 0 <= results["verified"] <= 1:
         return f"verified is {results['verified']:.4g}, which is no share from 0 to 1."
-    if results["verified"] < _VERIFIED:
+    if not at_least(results["verified"], _VERIFIED):
         return f"Of the records that you read {results['verified']:.2f} were right: {_VERIFIED} is asked for."
     mean = sum(results["baseline_accuracy"]) / len(results["baseline_accuracy"])
     mine = sum(results["my_accuracy"]) / len(results["my_accuracy"])
-    if min(results["my_accuracy"]) <= mean:
+    if at_most(min(results["my_accuracy"]), mean):
         return f"Your worst run ({min(results['my_accuracy']):.3f}) is not above the notebook's mean ({mean:.3f})."
-    if mine < mean + _LEAD:
+    if not at_least(mine, mean + _LEAD):
         return f"Your mean is {mine - mean:.3f} above the notebook's: {_LEAD} is asked for, as less may be luck."
     return None
 
