@@ -436,7 +436,11 @@ PLANTED = [(name, label) for name, exercise in REAL.items() for label, *_ in exe
 
 @pytest.fixture(scope="module")
 def libraries() -> None:
-    """A learner's kernel has long imported these when a check begins; so has this one."""
+    """A learner's kernel has long imported these when a check begins; so has this one.
+
+    transformers alone does not load torch, which would then be loaded, and cut short, while a clock runs.
+    """
+    import torch  # noqa: F401
     import transformers  # noqa: F401
 
 

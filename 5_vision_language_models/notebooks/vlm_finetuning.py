@@ -324,7 +324,7 @@ check("vlm_finetuning/turtle", row_labels)
 # *same kind* in the list: so only the picture can tell which is better, and no answer is bad as such. Over all rows, each text is
 # rejected as often as it is chosen. **Example:** two questions of a kind with the answers `3` and `1`: the first row has chosen
 # `3`, rejected `1`, the second the other way round. You may take it for granted that in each kind every answer occurs equally
-# often, and that there are at least two. **Judged by:** two lists. Hints: `hint("vlm_finetuning/dog")`.
+# often, and that there are at least two. **Judged by:** three lists. Hints: `hint("vlm_finetuning/dog")`.
 
 # %% tags=["exercise"]
 def preference_rows(shown):

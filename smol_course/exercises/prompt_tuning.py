@@ -251,6 +251,8 @@ def _embeds_mistake(batch: dict[str, Any], soft: "Tensor", words: "Tensor", rows
     """Name what is wrong with the vectors of a row; what stands at padding does not matter."""
     import torch
 
+    if not torch.isfinite(batch["inputs_embeds"].detach()).all():
+        return "inputs_embeds holds what is no finite number: it spreads from there, even behind a mask."
     virtual = len(soft)
     for number, (ids, _) in enumerate(rows):
         row, message, size = batch["inputs_embeds"][number].detach(), words[torch.tensor(ids)], len(ids)
@@ -290,17 +292,26 @@ def _labels_mistake(batch: dict[str, Any], wanted: dict[str, "Tensor"], virtual:
         return f"The soft prompt's positions have no token that could be their label: {HIDDEN} belongs there."
     if bool((labels[wanted["attention_mask"] == 0] != HIDDEN).any()):
         return f"The padding is scored: its labels should be {HIDDEN}."
-    for number, (ids, prompt) in enumerate(rows):
-        mine = labels[number, virtual : virtual + len(ids)].tolist()
-        if _same(labels[number], right[number]):
-            continue
-        if mine == list(ids):
-            return "The labels leave nothing of the message's prompt out: the first prompt_length tokens are only read."
-        if mine == [*right[number, virtual + 1 : virtual + len(ids)].tolist(), HIDDEN]:
-            return "The labels are shifted by one. They stand at their own tokens: the model does the shifting."
-        if prompt < len(ids) and all(label == HIDDEN for label in mine[prompt:]):
-            return "Nothing of the completion is scored: its labels are its own token numbers."
-    return "The labels are not those of the completion alone, each at its own token."
+    mine = [labels[n, virtual : virtual + len(ids)].tolist() for n, (ids, _) in enumerate(rows)]
+    known = {
+        "The labels leave nothing of the message's prompt out: the first prompt_length tokens are only read.": [
+            list(ids) for ids, _ in rows
+        ],
+        "The labels are shifted by one. They stand at their own tokens: the model does the shifting.": [
+            [*right[n, virtual + 1 : virtual + len(ids)].tolist(), HIDDEN] for n, (ids, _) in enumerate(rows)
+        ],
+        "Nothing of the completion is scored: its labels are its own token numbers.": [
+            [HIDDEN] * len(ids) for ids, _ in rows
+        ],
+    }
+    for message, made in known.items():
+        if mine == made:
+            return message
+    row, at = (labels != right).nonzero()[0].tolist()
+    ids, prompt = rows[row]
+    where = f"In row {row}, {(ids, prompt)}, the label of the message's token at place {at - virtual}"
+    read = " (it is only read)" if at - virtual < prompt else ""
+    return f"{where} should be {int(right[row, at])}{read}, but yours is {int(labels[row, at])}."
 
 
 def _gradient_mistake(batch: dict[str, Any], soft: "Tensor", rows: int) -> str | None:
@@ -380,6 +391,14 @@ def _prompt_scored(batch: dict[str, "Tensor"], soft: "Tensor", rows: Any) -> "Te
     labels = batch["labels"].clone()
     for row, (ids, _) in zip(labels, rows, strict=True):
         row[len(soft) : len(soft) + len(ids)] = torch.tensor(ids)
+    return labels
+
+
+def _one_too_many(batch: dict[str, "Tensor"], soft: "Tensor", rows: Any) -> "Tensor":
+    labels = batch["labels"].clone()
+    for row, (ids, prompt) in zip(labels, rows, strict=True):
+        if prompt:
+            row[len(soft) + prompt - 1] = ids[prompt - 1]
     return labels
 
 

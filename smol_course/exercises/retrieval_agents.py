@@ -252,8 +252,10 @@ _DOG = Exercise(
     minutes=20,
     judge=_judge_fused,
     hints=(
-        "A dictionary from name to points, filled list by list: `points.get(name, 0) + 1 / (k + rank)`.",
-        "`enumerate(ranking, 1)` counts from 1.",
+        "Keep the points of each name in a dictionary, and go through the lists one after the other: each adds to "
+        "what is there.",
+        "`points.get(name, 0)` is what a name has so far; `enumerate(ranking, 1)` counts from 1.",
+        "Each list adds `1 / (k + rank)` to a name.",
         "`sorted` keeps the order of equals, and a dictionary keeps the order in which names came in.",
     ),
     wrong=(

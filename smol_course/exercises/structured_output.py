@@ -17,6 +17,7 @@ _GOOD = (
     *((f"a reminder on {day}", _REMINDER | {"day": day}) for day in _DAYS),
     ("a text of 80 characters", _REMINDER | {"text": "x" * 80}),
     ("a text of 1 character", _REMINDER | {"text": "x"}),
+    ("a text of two lines", _REMINDER | {"text": "water the plants\nand the roses"}),
     ("a text with marks and numbers", _REMINDER | {"text": "Call Zoë (at 9:30)!"}),
 )
 _CLOSED = 'Fields of any other name pass: set "additionalProperties" to False.'
@@ -65,10 +66,10 @@ _BAD: tuple[tuple[str, Any], ...] = (
     ('An empty text passes: set its "minLength" to 1.', _REMINDER | {"text": ""}),
     *(
         (
-            f'A text of {length} characters passes: without "maxLength" 80 an answer may never end.',
-            _REMINDER | {"text": "x" * length},
+            f'A text of {len(text)} characters passes: without "maxLength" 80 an answer may never end.',
+            _REMINDER | {"text": text},
         )
-        for length in (81, 500)
+        for text in ("x" * 81, "x" * 500, "x" * 80 + "\n")
     ),
 )
 
@@ -184,7 +185,7 @@ _VOCABULARIES: tuple[tuple[list[str], int, list[str], tuple[str, ...]], ...] = (
         ("", "mon", "f", "fri", "monday", "monda", "nu", "x"),
     ),
     (["a", "", "on", "ff", "o", "", "on", "f", "<end>"], 8, ["on", "off"], ("", "o", "on", "of")),
-    (["no", "yes", "t", "not"], 0, ["not", "no", "yes"], ("", "no", "not")),
+    (["no", "yes", "t", "not", " ", "way", " w"], 0, ["not", "no", "yes", "no way"], ("", "no", "not", "no ")),
 )
 _MASKS: tuple[_Case, ...] = tuple((*rest, so_far) for *rest, texts in _VOCABULARIES for so_far in texts)  # type: ignore
 

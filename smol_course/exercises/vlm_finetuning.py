@@ -161,7 +161,12 @@ def _shown(*answers: tuple[str, str]) -> list[SimpleNamespace]:
 
 def _lists() -> list[list[SimpleNamespace]]:
     count, slot = [("count", str(n)) for n in (3, 1, 0, 1, 3, 0)], [("slot", text) for text in ("Yes", "No")]
-    return [_shown(*slot), _shown(*[pair for both in zip(count, slot * 3, strict=True) for pair in both])]
+    mixed = [("count", str(n)) for n in (3, 1, 3, 1, 0, 0)]  # the next other answer would not balance here
+    return [
+        _shown(*slot),
+        _shown(*[pair for both in zip(count, slot * 3, strict=True) for pair in both]),
+        _shown(*mixed),
+    ]
 
 
 _PARTS = ("images", "prompt", "chosen", "rejected")
@@ -253,6 +258,14 @@ def _of_another_kind(one: SimpleNamespace, own: list[str], every: list[str]) -> 
     return next((text for text in every if text not in own), _neighbour(one, own, every))
 
 
+def _next_other(shown: list[SimpleNamespace]) -> list[dict[str, Any]]:
+    rows = _rows_like(_first_other)()(shown)
+    for place, (row, one) in enumerate(zip(rows, shown, strict=True)):
+        behind = [*shown[place + 1 :], *shown]
+        row["rejected"][0]["content"] = next(o.answer for o in behind if o.kind == one.kind and o.answer != one.answer)
+    return rows
+
+
 def _first_other(one: SimpleNamespace, own: list[str], _: list[str]) -> str:
     return next(text for text in own if text != one.answer)
 
@@ -274,6 +287,7 @@ _DOG = Exercise(
     wrong=(
         ("swapped", _rows_like(_neighbour, swap=True), "Chosen and rejected are swapped"),
         ("always the first wrong one", _rows_like(_first_other), "Balance them"),
+        ("the next one that is wrong", lambda: _next_other, "'3' is chosen 2 and rejected 3 times"),
         ("another kind's", _rows_like(_of_another_kind), "belongs to another kind"),
         ("nonsense", _rows_like(lambda one, own, every: "I do not know"), "right for no picture"),
         ("the same", _rows_like(lambda one, own, every: one.answer), "the same answer"),

@@ -229,9 +229,9 @@ _DOG = Exercise(
     judge=_judge_shuffle,
     needs=("torch",),
     hints=(
-        "Make the picture a grid again: `seen.reshape(pictures, side, side, width)`, with side the root of the number "
-        "of patches.",
-        "Split each side in two: which token, and where in the token. Six dimensions: "
+        "Make the picture a grid again: as many rows and columns of patches as the root of their number.",
+        "`seen.reshape(pictures, side, side, width)` is that grid. Split each side in two: which token, "
+        "and where in the token. Six dimensions: "
         "(pictures, token row, row inside, token column, column inside, width).",
         "`permute` brings what belongs to one token to the end: token row and token column first, then row inside, "
         "column inside, width. Then `reshape` joins the last three.",

@@ -122,14 +122,18 @@ _TURTLE = Exercise(
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
 _PARTS = ("morning", "afternoon", "evening")
 _SLOTS = tuple((day, part) for day in _DAYS for part in _PARTS)
-# Each person's busy slots by their number in the week. Their pictures are their names.
+# Each person's busy slots by their number in the week. Their pictures are their names. In the first, each way to read
+# an answer gives another list.
 _GROUPS: tuple[dict[str, set[int]], ...] = (
-    {"Ana's week": {0, 1, 4, 5, 8, 11, 12}, "Raj's week": {2, 4, 6, 9}, "Mei's week": {0, 3, 7}},
     {"Ola's week": {1, 2, 3, 14}},
+    {"Ana's week": {0, 1, 4, 5, 8, 11, 12}, "Raj's week": {2, 4, 6, 9}, "Mei's week": {0, 3, 7}},
     {"Ivo's week": set(range(0, 15, 2)), "Bea's week": set(range(1, 15, 2))},
 )
 # What the asked one says of a free slot and of a busy one; all of these are fair by the rules.
-_FREE, _BUSY = ("Yes", "yes.", " YES, it is"), ("No", "no", "I cannot see that.", "Maybe, yes")
+_FREE, _BUSY = (
+    ("Yes", "yes.", " yes", "YES, it is", " Yes, all day"),
+    ("No", "no", "I cannot see that.", "Maybe, yes", "You tell me."),
+)
 _MOST_CALLS = 64
 
 
@@ -204,29 +208,54 @@ def _slots_mistake(found: list[Any], group: dict[str, set[int]]) -> str | None:
     wanted = [slot for place, slot in enumerate(_SLOTS) if not any(place in busy for busy in group.values())]
     if found == wanted:
         return None
-    some = [slot for place, slot in enumerate(_SLOTS) if not all(place in busy for busy in group.values())]
-    known = {
+    weeks = [week for week in group for _ in _SLOTS]
+    said = _See(group)(weeks, [f"{day} {part} free?" for day, part in _SLOTS] * len(group))
+    clear = [text.strip().lower().startswith("yes") for text in said]
+    known: dict[str, list[bool]] = {
         "These are the slots in which somebody is busy: wanted are those in which all are free.": [
-            slot for slot in _SLOTS if slot not in wanted
+            slot not in wanted for slot in _SLOTS
         ],
-        "These are the slots in which at least one is free: all have to be.": some,
-        'Anything but a clear yes means busy: "Maybe, yes" does not begin with yes.': _read(group, True),
-        "Large and small letters should not matter, and a text may begin with a space.": _read(group, False),
+        "These are the slots in which at least one is free: all have to be.": [
+            any(clear[place::15]) for place in range(15)
+        ],
+        "Only the first week counts in yours: all have to be free.": clear[:15],
+        "Only the last week counts in yours: all have to be free.": clear[-15:],
+        "The answers of different slots are put together: those about one slot stand fifteen places apart.": [
+            all(clear[place * len(group) : (place + 1) * len(group)]) for place in range(15)
+        ],
+        **{message: _all_free([rule(text) for text in said]) for message, rule in _READINGS.items()},
     }
-    for message, slots in known.items():
-        if found == slots:
+    for message, free in known.items():
+        if found == [slot for slot, here in zip(_SLOTS, free, strict=True) if here]:
             return message
     if sorted(found) == sorted(wanted):
         return "The right slots in another order: Monday morning first, Friday evening last."
-    return f"For {', '.join(group)} the free slots should be {len(wanted)}, and yours are {len(found)}, or others."
+    if len(set(found)) < len(found):
+        return "A slot stands twice in the list: each comes once."
+    day, part = next(slot for slot in _SLOTS if (slot in found) != (slot in wanted))
+    what = "all are free then" if (day, part) in wanted else "somebody is busy then"
+    said_so = "is in your list" if (day, part) in found else "is not in your list"
+    return f"For {', '.join(group)}: {day} {part} {said_so}, but {what}."
 
 
-def _read(group: dict[str, set[int]], anywhere: bool) -> list[tuple[str, str]]:
-    """The common slots if a yes anywhere in the text counts, or else only a text that begins with a large Yes."""
-    weeks = [week for week in group for _ in _SLOTS]
-    said = _See(group)(weeks, [f"{day} {part} free?" for day, part in _SLOTS] * len(group))
-    free = ["yes" in text.lower() if anywhere else text.startswith("Yes") for text in said]
-    return [slot for place, slot in enumerate(_SLOTS) if all(free[place::15])]
+_READINGS: dict[str, Callable[[str], bool]] = {
+    'Anything but a clear yes means busy: "Maybe, yes" does not begin with yes.': lambda text: "yes" in text.lower(),
+    "Anything that does not begin with yes means busy, not only what begins with no.": lambda text: (
+        not text.strip().lower().startswith("no")
+    ),
+    "Large and small letters should not matter, and a text may begin with a space.": lambda text: text.startswith(
+        "Yes"
+    ),
+    "Large and small letters should not matter.": lambda text: text.strip().startswith("Yes"),
+    "A text may begin with a space: take that off before you look at how it begins.": lambda text: (
+        text.lower().startswith("yes")
+    ),
+    "A text may go on behind its yes: ask how it begins.": lambda text: text.strip().lower().rstrip(".,!") == "yes",
+}
+
+
+def _all_free(free: list[bool]) -> list[bool]:
+    return [all(free[place::15]) for place in range(15)]
 
 
 def _meeting(**changed: Any) -> Callable[[], Any]:
@@ -271,8 +300,11 @@ _DOG = Exercise(
         ("first week only", _meeting(times=1), "each question needs its own picture"),
         ("asks whether busy", _meeting(text="Is {} {} busy?"), "Ask whether the slot is free"),
         ("no part named", _meeting(text="Is {0} free?"), "Name one day and one part"),
-        ("yes anywhere", _meeting(is_free=lambda text: "yes" in text.lower()), "does not begin with yes"),
-        ("large Yes only", _meeting(is_free=lambda text: text.startswith("Yes")), "Large and small letters"),
+        *((said, _meeting(is_free=way), said) for said, way in _READINGS.items()),
+        ("first week", _meeting(together=lambda free: free[0]), "Only the first week counts"),
+        ("last week", _meeting(together=lambda free: free[-1]), "Only the last week counts"),
+        ("most", _meeting(together=lambda free: 2 * sum(free) > len(free)), "is in your list, but somebody is busy"),
+        ("twice", _meeting(last=lambda found: found * 2), "A slot stands twice"),
         ("order", _meeting(last=lambda found: sorted(found)), "in another order"),
         ("texts", _meeting(last=lambda found: [" ".join(slot) for slot in found]), "should hold tuples"),
         ("asks about nothing", _meeting(empty=True), "nothing to ask"),

@@ -33,6 +33,11 @@ def any_neighbours_that_differ(steps, most):
     return "to and fro" if len(last) == 4 and all(a != b for a, b in zip(last, last[1:], strict=False)) else None
 
 
+def two_calls_only(steps, most):
+    said = must_end(steps, most)
+    return None if said == "to and fro" and steps[-1][0] == steps[-2][0] else said
+
+
 ALTERNATIVES = {"organiser_agent/turtle": lambda: same, "organiser_agent/dog": lambda: must_end}
 MUTANTS = {
     "organiser_agent/turtle": (
@@ -46,5 +51,8 @@ MUTANTS = {
 }
 REFUSED = {
     "organiser_agent/turtle": (("starts only", lambda: starts, "Another day: it should be False"),),
-    "organiser_agent/dog": (("neighbours", lambda: any_neighbours_that_differ, "steps A B C D"),),
+    "organiser_agent/dog": (
+        ("neighbours", lambda: any_neighbours_that_differ, "steps A B C D"),
+        ("two calls only", lambda: two_calls_only, "one call to and fro between two observations"),
+    ),
 }

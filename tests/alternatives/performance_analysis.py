@@ -21,6 +21,13 @@ def gate_of_mine(before, after):
     return "fail" if 2 * tosses.coefficients[: gained + 1].sum() < 0.05 else "pass"
 
 
+def five_points(before, after):
+    shared = before.keys() & after
+    if len(shared) < 30:
+        return "cannot tell"
+    return "fail" if sum(before[name] - after[name] for name in shared) > 0.05 * len(shared) else "pass"
+
+
 ALTERNATIVES = {"performance_analysis/turtle": lambda: perplexity, "performance_analysis/dog": lambda: gate_of_mine}
 _SHARED, _GAINED, _LOST = (
     "for name in before if name in after]",
@@ -40,6 +47,7 @@ MUTANTS = {
 }
 REFUSED = {
     "performance_analysis/dog": (
+        ("a drop in points", lambda: five_points, "3 gained and 11 lost: the exact test's p, two-sided, is 0.057"),
         (
             "never",
             lambda: lambda before, after: "pass" if len(before.keys() & after) > 29 else "cannot tell",

@@ -21,6 +21,11 @@ def sorted_pairs(pairs, least):
     return sorted(tuple(pair) for pair in preferences(pairs, least))
 
 
+def distance_of_sizes(pairs, least):
+    kept = [pair for pair in pairs if abs(abs(pair[1]) - abs(pair[3])) >= least]
+    return [(one, other) if a > b else (other, one) for one, a, other, b in kept]
+
+
 ALTERNATIVES = {
     "preference_datasets/turtle": lambda: preferences,
     "preference_datasets/dog": lambda: asked_both_ways,
@@ -34,4 +39,9 @@ MUTANTS = {
         ("max(first, second) < 0.5", "first < 0.5"),
     ),
 }
-REFUSED = {"preference_datasets/turtle": (("sorted", lambda: sorted_pairs, "yours are sorted"),)}
+REFUSED = {
+    "preference_datasets/turtle": (
+        ("sorted", lambda: sorted_pairs, "yours are sorted"),
+        ("distance of sizes", lambda: distance_of_sizes, "With least = 2, [('p', -1, 'o', 1)"),
+    ),
+}

@@ -30,8 +30,13 @@ def with_soft_prompt(soft, words, rows):
     return {"labels": labels, "inputs_embeds": embeds, "attention_mask": mask.bool()}
 
 
+def one_too_many(soft, words, rows):
+    return with_soft_prompt(soft, words, [(ids, max(0, prompt_length - 1)) for ids, prompt_length in rows])
+
+
 ALTERNATIVES = {"prompt_tuning/turtle": lambda: trained_parameters, "prompt_tuning/dog": lambda: with_soft_prompt}
 REFUSED = {
+    "prompt_tuning/dog": (("one token too many", lambda: one_too_many, "at place 2 should be -100 (it is only read)"),),
     "prompt_tuning/turtle": (
         (
             "a fraction",

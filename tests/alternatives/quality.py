@@ -28,6 +28,31 @@ def contaminated_places(training, tests, threshold):
     ]
 
 
+def joined_words(messages, n):
+    words = [message.casefold().split() for message in messages]
+    found = ["".join(one[start : start + n]) for one in words for start in range(len(one) - n + 1)]
+    return len(set(found)) / len(found) if found else 0.0
+
+
+def without_order(messages, n):
+    words = [message.casefold().split() for message in messages]
+    found = [frozenset(one[start : start + n]) for one in words for start in range(len(one) - n + 1)]
+    return len(set(found)) / len(found) if found else 0.0
+
+
+def each_message_once(messages, n):
+    words = [message.casefold().split() for message in messages]
+    found = [piece for one in words for piece in set(zip(*(one[start:] for start in range(n)), strict=False))]
+    return len(set(found)) / len(found) if found else 0.0
+
+
+def letters_only(training, tests, threshold):
+    def bare(texts):
+        return ["".join(one if not one.isdigit() else " " for one in text) for text in texts]
+
+    return contaminated_places(bare(training), bare(tests), threshold)
+
+
 ALTERNATIVES = {"quality/turtle": lambda: distinct_share, "quality/dog": lambda: contaminated_places}
 _PLAIN = 're.sub(r"[^a-z0-9]+", " ", text.lower()).strip()'
 MUTANTS = {
@@ -39,4 +64,12 @@ MUTANTS = {
         ("range(len(text) - 4)", "range(len(text) - 3)"),
         ("len(test) < 5", "len(test) < 4"),
     ),
+}
+REFUSED = {
+    "quality/turtle": (
+        ("joined words", lambda: joined_words, "['ab c', 'a bc', 'c ab'] with n = 2 gives"),
+        ("without order", lambda: without_order, "with n = 2 gives"),
+        ("each message once", lambda: each_message_once, "with n = "),
+    ),
+    "quality/dog": (("no numbers", lambda: letters_only, "'room 123456' is wrongly suspected"),),
 }

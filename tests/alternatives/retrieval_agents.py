@@ -25,10 +25,20 @@ def fused(rankings, k):
     return sorted(met, key=points.__getitem__, reverse=True)
 
 
+def sixty(rankings, k):
+    return fused(rankings, 60)
+
+
+def within_k_and_one(rankings, wanted, k):
+    return measures(rankings, wanted, k) | {"mrr": measures([found[: k + 1] for found in rankings], wanted, k)["mrr"]}
+
+
 ALTERNATIVES = {"retrieval_agents/turtle": lambda: measures, "retrieval_agents/dog": lambda: fused}
 MUTANTS = {"retrieval_agents/dog": (("enumerate(ranking, 1)", "enumerate(ranking, 2)"),)}
 REFUSED = {
+    "retrieval_agents/turtle": (("one behind k", lambda: within_k_and_one, "k = 1 it should be 0.3750"),),
     "retrieval_agents/dog": (
+        ("always 60", lambda: sixty, "it should be ['c', 'a', 'e', 'd', 'b', 'f'], but yours is"),
         ("one missing", lambda: lambda rankings, k: fused(rankings, k)[:-1], "the result has no 'c'"),
     ),
 }

@@ -28,9 +28,16 @@ def floored(seconds, share):
     return sorted(seconds)[math.floor(share * len(seconds)) - 1]
 
 
+def bound(lengths, slots):
+    return steps(lengths, slots)[0], max([math.ceil(sum(lengths) / slots), *lengths])
+
+
 ALTERNATIVES = {"serving/turtle": lambda: percentile, "serving/dog": lambda: steps}
 MUTANTS = {"serving/turtle": (("math.ceil(share", "math.floor(share"), ("math.ceil(share", "round(share"))}
 REFUSED = {
+    "serving/dog": (
+        ("the lower bound", lambda: bound, "Continuous: for [1, 2, 3, 4, 5, 6] and 3 slots it should be 9"),
+    ),
     "serving/turtle": (
         ("round", lambda: rounded, "Rounded, but not below the first: always round up"),
         ("floor", lambda: floored, "Rounded down"),

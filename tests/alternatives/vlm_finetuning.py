@@ -28,6 +28,20 @@ def preference_rows(shown):
     return rows
 
 
+def padding_told_by_zero(input_ids, attention_mask, prompt_length):
+    first = next(place for place, token in enumerate(input_ids) if token)
+    pairs = enumerate(zip(input_ids, attention_mask, strict=True))
+    return [token if here and place >= first + prompt_length else -100 for place, (token, here) in pairs]
+
+
+def next_other(shown):
+    rows = preference_rows(shown)
+    for place, (row, one) in enumerate(zip(rows, shown, strict=True)):
+        behind = [*shown[place + 1 :], *shown]
+        row["rejected"][0]["content"] = next(x.answer for x in behind if x.kind == one.kind and x.answer != one.answer)
+    return rows
+
+
 ALTERNATIVES = {
     "vlm_finetuning/turtle": lambda: row_labels,
     "vlm_finetuning/dog": lambda: preference_rows,
@@ -43,4 +57,10 @@ ALTERNATIVES = {
         "train_pictures": ["0a" * 32],
         "test_pictures": ["2c" * 32],
     },
+}
+REFUSED = {
+    "vlm_finetuning/turtle": (
+        ("padding told by 0", lambda: padding_told_by_zero, "At place 3 of [2, 2, 1"),
+    ),
+    "vlm_finetuning/dog": (("the next other answer", lambda: next_other, "'3' is chosen 2 and rejected 3 times"),),
 }

@@ -30,9 +30,18 @@ def one_blind_answer(with_picture, with_blank, right):  # where one blind answer
     return 100 * seen / len(right) - 100 / len(right)
 
 
+def a_y_is_enough(weeks, see):
+    return common_free_slots(
+        weeks, lambda *asked: ["yes" if text.strip()[:1] in "yY" else "no" for text in see(*asked)]
+    )
+
+
 ALTERNATIVES = {"vlm_usage/turtle": lambda: points_above_blind, "vlm_usage/dog": lambda: common_free_slots}
 MUTANTS = {"vlm_usage/dog": (("for text in said]", "for text in said[:-1]]"),)}
 REFUSED = {
+    "vlm_usage/dog": (
+        ("a y is enough", lambda: a_y_is_enough, "Friday evening is in your list, but somebody is busy"),
+    ),
     "vlm_usage/turtle": (
         ("minus one answer", lambda: one_blind_answer, "4 of 5 right seeing, 2 blind: that gives 40.0"),
     ),
