@@ -59,8 +59,6 @@ ALTERNATIVES = {
     },
 }
 REFUSED = {
-    "vlm_finetuning/turtle": (
-        ("padding told by 0", lambda: padding_told_by_zero, "At place 3 of [2, 2, 1"),
-    ),
+    "vlm_finetuning/turtle": (("padding told by 0", lambda: padding_told_by_zero, "At place 3 of [2, 2, 1"),),
     "vlm_finetuning/dog": (("the next other answer", lambda: next_other, "'3' is chosen 2 and rejected 3 times"),),
 }
