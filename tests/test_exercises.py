@@ -132,7 +132,7 @@ def _cheap(statement: ast.stmt) -> bool:
 
 def notebook_of(topic: str, root: Path) -> Path:
     """The text source of a topic's notebook."""
-    found = list(root.glob(f"[1-8]_*/notebooks/{topic}.py"))
+    found = list(root.glob(f"[0-9]*_*/notebooks/{topic}.py"))
     assert len(found) == 1, f"the exercises of {topic} need one notebook of that name, there are {len(found)}"
     return found[0]
 
@@ -575,7 +575,7 @@ def test_the_notebooks_cards_say_what_the_exercises_say(topic: str) -> None:
 
 def test_every_check_and_solution_has_its_exercise() -> None:
     topics = {exercise.topic for exercise in REAL.values()}
-    for source in repository().glob("[1-8]_*/notebooks/*.py"):
+    for source in repository().glob("[0-9]*_*/notebooks/*.py"):
         text = source.read_text(encoding="utf-8")
         named = set(re.findall(r"""\b(?:check|hint)\(\s*["']([^"']+)["']""", text))
         assert named <= set(REAL), f"{source.name} checks what has no exercise: {sorted(named - set(REAL))}"
@@ -584,9 +584,9 @@ def test_every_check_and_solution_has_its_exercise() -> None:
 
 
 def test_every_notebook_has_a_turtle_and_a_dog() -> None:
-    for source in repository().glob("[1-8]_*/notebooks/*.py"):
+    for source in repository().glob("[0-9]*_*/notebooks/*.py"):
         assert {f"{source.stem}/turtle", f"{source.stem}/dog"} <= set(REAL), source.name
-    for module in {source.parents[1] for source in repository().glob("[1-8]_*/notebooks/*.py")}:
+    for module in {source.parents[1] for source in repository().glob("[0-9]*_*/notebooks/*.py")}:
         topics = [source.stem for source in module.glob("notebooks/*.py")]
         assert any(f"{topic}/lion" in REAL for topic in topics), f"{module.name} has no 🦁"
 
@@ -619,8 +619,8 @@ def test_what_a_judge_needs_is_imported_before_its_clock_starts(fake: SimpleName
         "from smol_course.exercises import Exercise\n"
         "def judge(answer):\n"
         "    import smol_slow_library\n"
-        "EXERCISES = (Exercise('slow/turtle', '🐢', 'g', 5, judge, ('h',), (), needs=('smol_slow_library',)),\n"
-        "             Exercise('slow/dog', '🐕', 'g', 5, judge, ('h',), (), needs=('smol_no_library',)))\n",
+        "EXERCISES = (Exercise('slow/turtle', '🐢', 't', 'g', 5, judge, ('h',), (), needs=('smol_slow_library',)),\n"
+        "             Exercise('slow/dog', '🐕', 't', 'g', 5, judge, ('h',), (), needs=('smol_no_library',)))\n",
         encoding="utf-8",
     )
     (fake.root / "smol_slow_library.py").write_text("import time; time.sleep(1); loaded = True\n")

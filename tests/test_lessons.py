@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def lesson(topic: str) -> str:
-    (path,) = ROOT.glob(f"[1-8]_*/{topic}.md")
+    (path,) = ROOT.glob(f"[0-9]*_*/{topic}.md")
     return path.read_text(encoding="utf-8")
 
 
@@ -36,12 +36,12 @@ QUOTED = re.compile(r"^```text from-notebook\n(.*?)^```$", re.MULTILINE | re.DOT
 
 def printed(topic: str) -> str:
     """All that the topic's notebook printed when it was last built."""
-    (path,) = ROOT.glob(f"[1-8]_*/notebooks/{topic}.ipynb")
+    (path,) = ROOT.glob(f"[0-9]*_*/notebooks/{topic}.ipynb")
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return "\n".join("".join(out.get("text", "")) for cell in cells for out in cell.get("outputs", []))
 
 
-QUOTING = [page for page in sorted(ROOT.glob("[1-8]_*/*.md")) if QUOTED.search(page.read_text(encoding="utf-8"))]
+QUOTING = [page for page in sorted(ROOT.glob("[0-9]*_*/*.md")) if QUOTED.search(page.read_text(encoding="utf-8"))]
 
 
 @pytest.mark.parametrize("topic", [page.stem for page in QUOTING])
@@ -224,14 +224,14 @@ def test_what_made_messages_did_to_a_model() -> None:
 
 def recorded(topic: str) -> dict[str, dict]:
     """The numbers that the topic's notebook recorded when it was last built, by name."""
-    (path,) = ROOT.glob(f"[1-8]_*/notebooks/{topic}.ipynb")
+    (path,) = ROOT.glob(f"[0-9]*_*/notebooks/{topic}.ipynb")
     results = json.loads(path.read_text(encoding="utf-8"))["metadata"]["smol"]["results"]
     return {result["name"]: result for result in results}
 
 
 def studied(topic: str, run: str) -> dict[str, dict]:
     """The numbers of one run of the topic's study, by name."""
-    (path,) = ROOT.glob(f"[1-8]_*/studies/{topic}.json")
+    (path,) = ROOT.glob(f"[0-9]*_*/studies/{topic}.json")
     results = json.loads(path.read_text(encoding="utf-8"))["runs"][run]["results"]
     return {result["name"]: result for result in results}
 
@@ -373,8 +373,8 @@ PRIVATE = {
     r"(?:brackets|intervals?|it|that) (?:(?:does|do|may|well|not) )*holds? (?:zero|0|a|\d+)": "contain",
 }
 # The exercises' checks are not looked at.
-_PAGES = ("*.md", "docs/*.md", "benchmarks/*.md", "[1-8]_*/*.md", "smol_course/data/*.md")
-_CODE = ("smol_course/**/*.py", "recipes/*.py", "benchmarks/*.py", "tests/*.py", "[1-8]_*/*/*.py")
+_PAGES = ("*.md", "docs/*.md", "benchmarks/*.md", "[0-9]*_*/*.md", "smol_course/data/*.md")
+_CODE = ("smol_course/**/*.py", "recipes/*.py", "benchmarks/*.py", "tests/*.py", "[0-9]*_*/*/*.py")
 PAGES = [path for place in _PAGES for path in sorted(ROOT.glob(place))]
 CODE = [path for place in _CODE for path in sorted(ROOT.glob(place)) if "exercises" not in path.parts]
 CODE.remove(Path(__file__))

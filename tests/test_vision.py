@@ -402,7 +402,7 @@ def test_numbers_that_the_lessons_work_out() -> None:
         ("vlm_from_parts", "A patch is 192 numbers", 8 * 8 * 3 == 192),
         ("vlm_from_parts", "24 × 24 = 576 image tokens become 144", 24 * 24 == 4 * 144),
         ("vlm_usage", "17 × 64 = 1088 tokens", 17 * 64 == 1088 and 17 == (2048 // 512) ** 2 + 1),
-        ("vlm_usage", "0.95¹⁵ is 0.46", round(0.95**15, 2) == 0.46),
+        ("vlm_usage", "0.95¹⁵ = 0.46", round(0.95**15, 2) == 0.46),
         ("vlm_usage", "of 100 questions for each kind", pictures.TEST_EACH == 100),
         ("vlm_finetuning", "the twelve other kinds", len(pictures.LEARNT) == 12),
     ):
