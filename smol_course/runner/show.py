@@ -58,7 +58,7 @@ def _watching(console: Console, title: str, cells: int) -> Iterator[Callable[[in
 
 
 def execute_watched(
-    console: Console, title: str, node: NotebookNode, folder: Path, env: dict[str, str], root: Path
+    console: Console, title: str, node: NotebookNode, folder: Path, env: dict[str, str], root: Path | None = None
 ) -> Execution:
     """Execute a notebook as `kernel.execute` does, with live progress under the title, and a line when it is done."""
     cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in node.cells)
