@@ -145,8 +145,8 @@ before = score_events(before_answers, test["event"])
 print(before)
 
 # %%
-for message, said in zip(test["message"][:3], before_answers):
-    print(message.replace("\n", " / "), "\n   says:", said[:110].replace("\n", " / "))
+for message, reply in zip(test["message"][:3], before_answers):
+    print(message.replace("\n", " / "), "\n   says:", reply[:110].replace("\n", " / "))
 
 # %% [markdown]
 # An answer counts only if the day, the time, the place and the people are all right and the title is close. Is that
@@ -332,11 +332,12 @@ assert same and again == first
 
 # %% tags=["study"]
 study = study_runs("supervised_fine_tuning")
-numbers = {run: found["results"] for run, found in study.items()}
-for run, found in numbers.items():
-    r = found.get("after_event_accuracy")
-    if r:
-        print(f"{run:16} after: {r['value']:4.0%} ({r['low']:.0%} to {r['high']:.0%}, n = {r['n']})")
+numbers = {run: entry["results"] for run, entry in study.items()}
+for run, run_numbers in numbers.items():
+    accuracy = run_numbers.get("after_event_accuracy")
+    if accuracy:
+        print(f"{run:16} after: {accuracy['value']:4.0%} "
+              f"({accuracy['low']:.0%} to {accuracy['high']:.0%}, n = {accuracy['n']})")
 print("learning_rate_0  ", study["learning_rate_0"]["failed"])
 
 # %% [markdown]
@@ -344,11 +345,12 @@ print("learning_rate_0  ", study["learning_rate_0"]["failed"])
 # falling, because the model learns these messages by heart. The dev loss begins to rise: that is the place to stop.
 
 # %% tags=["study"]
-found = numbers["over_training"]
-at = sorted(int(name.split("_")[-1]) for name in found if name.startswith("dev_loss_at_"))
+run_numbers = numbers["over_training"]
+at = sorted(int(name.split("_")[-1]) for name in run_numbers if name.startswith("dev_loss_at_"))
 fig, ax = plt.subplots(figsize=(6, 3))
-ax.plot(at, [found[f"train_loss_until_{step}"]["value"] for step in at], "o-", color="#0072B2", label="training batches")
-ax.plot(at, [found[f"dev_loss_at_{step}"]["value"] for step in at], "s--", color="#D55E00", label="dev messages")
+ax.plot(at, [run_numbers[f"train_loss_until_{step}"]["value"] for step in at], "o-", color="#0072B2",
+        label="training batches")
+ax.plot(at, [run_numbers[f"dev_loss_at_{step}"]["value"] for step in at], "s--", color="#D55E00", label="dev messages")
 ax.set(xlabel="step (10 steps see each of the 40 messages once)", ylabel="loss (nats per token)",
        title="Forty messages, learned by heart", ylim=(0, None))
 ax.legend()

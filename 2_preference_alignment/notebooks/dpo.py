@@ -113,8 +113,8 @@ def confirm(some_events):
 
 
 train = confirmations("train").shuffle(seed=seed).select(range(train_events))
-said = confirm([event for event in train["event"] for _ in range(samples)])
-answers = [said[start:start + samples] for start in range(0, len(said), samples)]
+replies = confirm([event for event in train["event"] for _ in range(samples)])
+answers = [replies[start:start + samples] for start in range(0, len(replies), samples)]
 
 # %% [markdown]
 # ## Which is better? The rules
@@ -184,9 +184,9 @@ def pair_of(event, texts):
     return max(pairs, key=lambda pair: (ranked.index(pair[1]) - ranked.index(pair[0])))
 
 
-found = [(event, pair_of(event, texts)) for event, texts in zip(train["event"], answers)]
-pairs = [(event, *pair) for event, pair in found if pair]
-print(f"{len(pairs)} pairs, {len(found) - len(pairs)} events without a preference")
+event_pairs = [(event, pair_of(event, texts)) for event, texts in zip(train["event"], answers)]
+pairs = [(event, *pair) for event, pair in event_pairs if pair]
+print(f"{len(pairs)} pairs, {len(event_pairs) - len(pairs)} events without a preference")
 
 # %%
 if shuffle_preferences:
@@ -232,8 +232,9 @@ def look_at(texts, asked_about):
     return pd.DataFrame({
         "liked": [b and not f for b, f in zip(brief, faults)], "brief": brief,
         "words": [len(text.split()) for text in texts],
-        "facts_missing": [len(MISSING & set(fs)) for fs in faults],
-        "facts_false": [sum(f.startswith(("wrong", "invented")) for f in fs) for fs in faults]})
+        "facts_missing": [len(MISSING & set(text_faults)) for text_faults in faults],
+        "facts_false": [sum(fault.startswith(("wrong", "invented")) for fault in text_faults)
+                        for text_faults in faults]})
 
 # %%
 set_seed(seed + 100)
@@ -268,17 +269,17 @@ def token_ids(prompt, text):
 @torch.no_grad()
 def token_logs(event_texts, batch=8):
     """Log-probability (nats) of each token of each answer, for (event, text) pairs: tensors (tokens,)."""
-    found, training = [], policy.training
+    answer_logs, training = [], policy.training
     model = policy.eval().get_base_model()
     for start in range(0, len(event_texts), batch):
         ids = [token_ids(prompt_of(event), text) for event, text in event_texts[start:start + batch]]
         padded = tokenizer.pad({"input_ids": [a + b for a, b in ids]}, padding_side="right", return_tensors="pt")
         states = model.model(**padded.to(policy.device)).last_hidden_state  # (rows, tokens, width)
-        for row, (asked, told) in zip(states, ids):
-            logs = model.lm_head(row[len(asked) - 1:len(asked) + len(told) - 1]).float().log_softmax(-1)
-            found.append(logs.cpu()[torch.arange(len(told)), torch.tensor(told)])
+        for row, (prompt_ids, answer_ids) in zip(states, ids):
+            logs = model.lm_head(row[len(prompt_ids) - 1:len(prompt_ids) + len(answer_ids) - 1]).float().log_softmax(-1)
+            answer_logs.append(logs.cpu()[torch.arange(len(answer_ids)), torch.tensor(answer_ids)])
     policy.train(training)
-    return found
+    return answer_logs
 
 # %%
 event, good, bad = pairs[0]
@@ -572,12 +573,12 @@ assert not (folder / "ref").exists() and (folder / "adapter_model.safetensors").
 
 # %% tags=["study"]
 study = study_runs("dpo")
-numbers = {run: found["results"] for run, found in study.items()}
+numbers = {run: entry["results"] for run, entry in study.items()}
 columns = ["before_liked", "after_liked", "after_words", "after_facts_missing", "after_facts_false", "after_kl_nats",
            "chosen_change_nats", "after_event_accuracy", "chosen_is_shorter"]
 print("shuffled:", study["shuffled"]["failed"])
-pd.DataFrame({run: {name: found[name]["value"] for name in columns if name in found}
-              for run, found in numbers.items()}).T.reindex(columns=columns).round(2)
+pd.DataFrame({run: {name: run_numbers[name]["value"] for name in columns if name in run_numbers}
+              for run, run_numbers in numbers.items()}).T.reindex(columns=columns).round(2)
 
 # %% tags=["study"]
 order = [run for run in ("seed_0", "beta_low", "beta_high", "like_length", "truth_only") if "after_kl_nats" in numbers.get(run, {})]

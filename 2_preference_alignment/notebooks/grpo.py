@@ -162,12 +162,12 @@ def fields_reward(text, event, strict=True):
     """0 if unreadable; 0.2 if readable; up to 1 with the share of right fields. Strict: a field must be there."""
     truth = json.loads(event)
     try:
-        given = parse_event(text)
+        parsed = parse_event(text)
     except ValueError:
         return 0.0
-    if given is None or truth is None:  # no event: either side says so, or both
-        return 1.0 if given is truth else READABLE
-    right = fields_right(given, truth)
+    if parsed is None or truth is None:  # no event: either side says so, or both
+        return 1.0 if parsed is truth else READABLE
+    right = fields_right(parsed, truth)
     earned = sum(right[field] and (f'"{field}"' in text or not strict) for field in right)
     return READABLE + (1 - READABLE) * earned / len(right)
 
@@ -178,8 +178,9 @@ def fields_reward(text, event, strict=True):
 # %%
 wanted = '{"title": "lunch", "day": "friday", "start": "12:30", "place": null, "people": ["Ana"]}'
 silent = '{"title": null, "day": null, "start": null, "place": null, "people": []}'
-for said in (wanted, wanted.replace("12:30", "02:30"), wanted.replace("null", '"Luna"'), silent, "null", "{}", wanted[:40]):
-    print(f"{fields_reward(said, wanted):.2f}  {said}")
+for reply in (wanted, wanted.replace("12:30", "02:30"), wanted.replace("null", '"Luna"'), silent, "null", "{}",
+              wanted[:40]):
+    print(f"{fields_reward(reply, wanted):.2f}  {reply}")
 
 # %% [markdown]
 # The event of nulls says nothing and gets some credit, for what is rightly empty. Remember that; the 🐕 closes this hole.
@@ -223,8 +224,8 @@ def mean_interval(values):
 def left_out(answers):
     """How many of the five fields an answer does not mention, on average, where there is an event."""
     fields = ("title", "day", "start", "place", "people")
-    told = [text for text, event in zip(answers, test["event"]) if event != "null"]
-    return statistics.fmean(sum(f'"{field}"' not in text for field in fields) for text in told)
+    with_event = [text for text, event in zip(answers, test["event"]) if event != "null"]
+    return statistics.fmean(sum(f'"{field}"' not in text for field in fields) for text in with_event)
 
 
 def judged_all(when, greedy, sampled):
@@ -310,10 +311,10 @@ def by_hand(rewards):
 
 # %%
 spread = written.groupby("group")["graded"].std()
-one = written[written["group"] == spread.gt(1e-6).idxmax()]
-print(one["prompt"].iloc[0][0]["content"])
-print(f"mean {one['graded'].mean():.3f}, standard deviation {one['graded'].std():.3f}\nreward  by hand  trainer's")
-for text, value, mine, theirs in zip(one["said"], one["graded"], by_hand(one["graded"]), one["advantage"]):
+group = written[written["group"] == spread.gt(1e-6).idxmax()]
+print(group["prompt"].iloc[0][0]["content"])
+print(f"mean {group['graded'].mean():.3f}, standard deviation {group['graded'].std():.3f}\nreward  by hand  trainer's")
+for text, value, mine, theirs in zip(group["said"], group["graded"], by_hand(group["graded"]), group["advantage"]):
     print(f"{value:6.2f}  {mine:+7.3f}  {theirs:+9.3f}  {text}")
 
 # %% [markdown]
@@ -406,7 +407,7 @@ print(f"✅ {gain:+.3f} mean reward on test messages, {margin} asked for")
 
 # %%
 graded_pairs = [(fields_reward(new, event) - fields_reward(old, event), old, new, event) for old, new, event in pairs]
-graded_pairs.sort(key=lambda found: found[0])
+graded_pairs.sort(key=lambda graded_pair: graded_pair[0])
 for change, old, new, event in graded_pairs[:2] + graded_pairs[-3:]:
     print(f"{change:+.2f}  wanted {event}\n       before {old}\n       after  {new}")
 
@@ -424,15 +425,15 @@ for change, old, new, event in graded_pairs[:2] + graded_pairs[-3:]:
 
 # %% tags=["study"]
 study = study_runs("grpo")
-numbers = {run: {name: r["value"] for name, r in found["results"].items()} for run, found in study.items()}
+numbers = {run: {name: result["value"] for name, result in entry["results"].items()} for run, entry in study.items()}
 columns = ["before_sampled_reward", "after_sampled_reward", "gained_sampled_reward", "before_field_f1", "after_field_f1",
            "before_event_accuracy", "after_event_accuracy", "groups_without_spread"]
 pd.DataFrame(numbers).T[columns].round(3)
 
 # %% tags=["study"]
-for run, found in study.items():
-    asked_for = found["parameters"].get("margin", margin) > 0
-    print(f"{run:15}", found["failed"] or ("the claim stands" if asked_for else "asked for no claim"))
+for run, entry in study.items():
+    asked_for = entry["parameters"].get("margin", margin) > 0
+    print(f"{run:15}", entry["failed"] or ("the claim stands" if asked_for else "asked for no claim"))
 
 # %% [markdown]
 # ## What a bad reward teaches

@@ -127,7 +127,8 @@ def other_value(value, fact, rng):
         hour, minutes = re.match(r"(\d+)(.*)", value).groups()
         hours = [f"{h:0{len(hour)}}" for h in (range(1, 13) if int(hour) <= 12 else range(13, 22)) if h != int(hour)]
         return rng.choice([h for h in hours if len(h) == len(hour)]) + minutes
-    alike = [v for v in known[fact] if v != value and len(v.split()) == len(value.split()) and v[0].isupper() == value[0].isupper()]
+    alike = [other for other in known[fact] if other != value and len(other.split()) == len(value.split())
+             and other[0].isupper() == value[0].isupper()]
     return rng.choice(alike or [value])
 
 
@@ -139,12 +140,12 @@ def planted(row, fact):
     """The plain sentence with this fact made false; None if there is none to make false."""
     event, rng, plain = json.loads(row["event"]), random.Random(f"{row['id']} {fact}"), row["plain"]
     value = rng.choice(event["people"] or [""]) if fact == "people" else event[fact] or ""
-    found = re.search(r"\b\d{1,2}[:.]\d\d" if fact == "start" else re.escape(value), plain, re.IGNORECASE)
-    if not value or not found:
+    match = re.search(r"\b\d{1,2}[:.]\d\d" if fact == "start" else re.escape(value), plain, re.IGNORECASE)
+    if not value or not match:
         return None
-    new = other_value(found[0] if fact == "start" else value, fact, rng)
-    new = new[0].upper() + new[1:] if found[0][0].isupper() and value[0].islower() else new
-    lie = plain[: found.start()] + new + plain[found.end() :]
+    new = other_value(match[0] if fact == "start" else value, fact, rng)
+    new = new[0].upper() + new[1:] if match[0][0].isupper() and value[0].islower() else new
+    lie = plain[: match.start()] + new + plain[match.end() :]
     return lie if confirmation_faults(lie, row["event"]) else None
 
 
@@ -289,13 +290,14 @@ def pairs_of(row, kinds):
 
 # %%
 wanted = [(styles[i % 2], *(FACTS[i % 4], FACTS[(i + 1) % 4])[: 2 if reward_pairs == "all" else 0]) for i in range(len(train))]
-reward_rows = [one for row, kinds in zip(train, wanted) for one in pairs_of(row, kinds)][: reward_steps * reward_batch]
+reward_rows = [reward_row for row, kinds in zip(train, wanted)
+               for reward_row in pairs_of(row, kinds)][: reward_steps * reward_batch]
 random.Random(seed).shuffle(reward_rows)
 if shuffle:  # half of each kind is turned round
     for i in sorted(range(len(reward_rows)), key=lambda i: reward_rows[i]["kind"])[::2]:
-        one = reward_rows[i]
-        reward_rows[i] = one | {"chosen": one["rejected"], "rejected": one["chosen"]}
-pd.Series([one["kind"] for one in reward_rows]).value_counts().to_frame().T
+        reward_row = reward_rows[i]
+        reward_rows[i] = reward_row | {"chosen": reward_row["rejected"], "rejected": reward_row["chosen"]}
+pd.Series([reward_row["kind"] for reward_row in reward_rows]).value_counts().to_frame().T
 
 # %% [markdown]
 # The loss of a pair is -log sigmoid(reward of the chosen - reward of the rejected): the model of Bradley and Terry (1952), by
@@ -337,15 +339,15 @@ def rewards(conversations, batch_size=16):
     """The reward of each conversation (prompt and answer), a list of floats."""
     ids = tokenizer.apply_chat_template(conversations, return_dict=True)["input_ids"]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # like lengths together: less padding
-    found = [0.0] * len(ids)
+    all_scores = [0.0] * len(ids)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, padding_side="right", return_tensors="pt")
         with torch.inference_mode():
             scores = rater(**batch.to(rater.device)).logits[:, 0]  # (rows,)
         for i, score in zip(rows, scores.tolist()):
-            found[i] = score
-    return found
+            all_scores[i] = score
+    return all_scores
 
 
 # %% [markdown]
@@ -356,18 +358,21 @@ def rewards(conversations, batch_size=16):
 # %%
 added = {"praise": ", you star.", "parking": ", and parking is free."}
 long_truth = {style: f"{style} truth, short lie" for style in styles}
-tested = [one for row in held_out for one in pairs_of(row, (*styles, *FACTS, "title"))]
+tested = [tested_pair for row in held_out for tested_pair in pairs_of(row, (*styles, *FACTS, "title"))]
 for row in held_out:
     lie = next(filter(None, (planted(row, fact) for fact in FACTS)))
     tested += [pair(row, row["plain"], row["plain"].rstrip(".") + more, kind) for kind, more in added.items()]
     tested += [pair(row, row[style], lie, kind) for style, kind in long_truth.items()]
-print(len(tested), "pairs, such as", *[one["rejected"][0]["content"] for one in tested[-4:-1]], sep="\n   ")
+print(len(tested), "pairs, such as", *[tested_pair["rejected"][0]["content"] for tested_pair in tested[-4:-1]],
+      sep="\n   ")
 
 # %%
-texts = {json.dumps(one["prompt"] + one[side]): one["prompt"] + one[side] for one in tested for side in ("chosen", "rejected")}
+texts = {json.dumps(tested_pair["prompt"] + tested_pair[side]): tested_pair["prompt"] + tested_pair[side]
+         for tested_pair in tested for side in ("chosen", "rejected")}
 reward_of = dict(zip(texts, rewards(list(texts.values()))))
-gaps = [reward_of[json.dumps(one["prompt"] + one["chosen"])] - reward_of[json.dumps(one["prompt"] + one["rejected"])]
-        for one in tested]
+gaps = [reward_of[json.dumps(tested_pair["prompt"] + tested_pair["chosen"])]
+        - reward_of[json.dumps(tested_pair["prompt"] + tested_pair["rejected"])]
+        for tested_pair in tested]
 
 # %%
 def shorter(one):
@@ -376,8 +381,8 @@ def shorter(one):
     return (np.sign(worse - better) + 1) / 2
 
 
-table = pd.DataFrame({"kind": [one["kind"] for one in tested], "right": [gap > 0 for gap in gaps],
-                      "shorter": [shorter(one) for one in tested]})
+table = pd.DataFrame({"kind": [tested_pair["kind"] for tested_pair in tested], "right": [gap > 0 for gap in gaps],
+                      "shorter": [shorter(tested_pair) for tested_pair in tested]})
 by_kind = table.groupby("kind", sort=False).agg(pairs=("right", "size"), right=("right", "sum"), by_length=("shorter", "mean"))
 by_kind["95 % interval"] = ["{:.0%} to {:.0%}".format(*wilson(row.right, row.pairs)) for row in by_kind.itertuples()]
 by_kind
@@ -385,18 +390,19 @@ by_kind
 # %%
 groups = {"style": styles, "facts": FACTS, "title": ["title"], "added": list(added), "long_truth": list(long_truth.values())}
 for name, kinds in groups.items():
-    found = table[table["kind"].isin(kinds)]
-    record(f"reward_right_{name}", found["right"].mean(), *wilson(int(found["right"].sum()), len(found)), len(found), seed)
-    record(f"length_right_{name}", found["shorter"].mean(), n=len(found), seed=seed)
+    outcome = table[table["kind"].isin(kinds)]
+    record(f"reward_right_{name}", outcome["right"].mean(), *wilson(int(outcome["right"].sum()), len(outcome)),
+           len(outcome), seed)
+    record(f"length_right_{name}", outcome["shorter"].mean(), n=len(outcome), seed=seed)
 
 # %% [markdown]
 # **The claim of this notebook**, checked by the notebook itself: where length decides nothing, the reward model tells true from false.
 
 # %%
-found = table[table["kind"].isin(FACTS)]
-assert found["right"].mean() >= found["shorter"].mean() + margin, (
-    f"the reward model reads no facts: {found['right'].mean():.0%} right, {found['shorter'].mean():.0%} by length")
-print(f"✅ {found['right'].mean() - found['shorter'].mean():+.0%} against length, {margin:.0%} asked for")
+outcome = table[table["kind"].isin(FACTS)]
+assert outcome["right"].mean() >= outcome["shorter"].mean() + margin, (
+    f"the reward model reads no facts: {outcome['right'].mean():.0%} right, {outcome['shorter'].mean():.0%} by length")
+print(f"✅ {outcome['right'].mean() - outcome['shorter'].mean():+.0%} against length, {margin:.0%} asked for")
 
 # %%
 spans = np.array([wilson(row.right, row.pairs) for row in by_kind.itertuples()])
@@ -415,9 +421,11 @@ fig.tight_layout()
 # prompt. Judged by the sentence alone, they would come out the same.
 
 # %%
-swapped = [one | {"prompt": tested[(i + len(tested) // 2) % len(tested)]["prompt"]} for i, one in enumerate(tested)]
-swapped = [one for one in swapped if one["kind"] in FACTS]
-better, worse = (rewards([one["prompt"] + one[side] for one in swapped]) for side in ("chosen", "rejected"))
+swapped = [tested_pair | {"prompt": tested[(i + len(tested) // 2) % len(tested)]["prompt"]}
+           for i, tested_pair in enumerate(tested)]
+swapped = [swapped_pair for swapped_pair in swapped if swapped_pair["kind"] in FACTS]
+better, worse = (rewards([swapped_pair["prompt"] + swapped_pair[side] for swapped_pair in swapped])
+                 for side in ("chosen", "rejected"))
 right = int((np.array(better) > np.array(worse)).sum())
 record("reward_right_facts_other_event", right / len(swapped), *wilson(right, len(swapped)), len(swapped), seed)
 
@@ -466,15 +474,15 @@ def over_events(values):
 
 def measured(when, drawn):
     """Record the share of good answers and their length; return the share."""
-    found = over_events([[good(text, event) for text in texts] for event, texts in zip(asked, drawn)])
-    record(f"{when}_good_confirmations", *found, n=len(asked) * len(drawn[0]), seed=seed)
+    good_share = over_events([[good(text, event) for text in texts] for event, texts in zip(asked, drawn)])
+    record(f"{when}_good_confirmations", *good_share, n=len(asked) * len(drawn[0]), seed=seed)
     words = over_events([[len(text.split()) for text in texts] for texts in drawn])
     record(f"{when}_words", *words, n=len(asked) * len(drawn[0]), seed=seed)
     facts = {f"no {fact}" for fact in ("title", *FACTS)}
     missing = [[len(facts & set(confirmation_faults(text, event))) for text in texts]
                for event, texts in zip(asked, drawn)]
     record(f"{when}_facts_missing", *over_events(missing), n=len(asked) * len(drawn[0]), seed=seed)
-    return found[0]
+    return good_share[0]
 
 
 good_before = measured("before", before)
@@ -526,8 +534,9 @@ record("kto_gain", *over_events(gains), n=len(asked), seed=seed)
 
 def faults(drawn):
     """How many of 100 answers have each fault."""
-    found = pd.Series([fault for event, texts in zip(asked, drawn) for text in texts for fault in confirmation_faults(text, event)])
-    return 100 * found.value_counts() / (len(asked) * len(drawn[0]))
+    all_faults = pd.Series([fault for event, texts in zip(asked, drawn) for text in texts
+                            for fault in confirmation_faults(text, event)])
+    return 100 * all_faults.value_counts() / (len(asked) * len(drawn[0]))
 
 
 pd.DataFrame({"before": faults(before), "after": faults(after)}).fillna(0).round(0).astype(int)
@@ -566,20 +575,21 @@ def best_of(n, reward, value):
 
 def pressed(proxy, value):
     """For n = 1, 2, 4 ...: the mean over test events of a value of the best of n by the proxy."""
-    return {n: [best_of(n, one, other) for one, other in zip(proxy, value)] for n in sizes_n}
+    return {n: [best_of(n, proxy_values, event_values) for proxy_values, event_values in zip(proxy, value)]
+            for n in sizes_n}
 
 
 sizes_n = [n for n in (1, 2, 4, 8, 16, 32) if n <= samples]
 
 # %%
-said = [conversation(CONFIRM_PROMPT, event, text) for event, texts in zip(asked, before) for text in texts]
-scores = np.reshape(rewards([one["prompt"] + one["completion"] for one in said]), (len(asked), samples))
+conversations = [conversation(CONFIRM_PROMPT, event, text) for event, texts in zip(asked, before) for text in texts]
+scores = np.reshape(rewards([turns["prompt"] + turns["completion"] for turns in conversations]), (len(asked), samples))
 length = np.array([[len(text) for text in texts] for texts in before], dtype=float)
 proxies = {"reward_model": scores, "shortest": -length, "longest": length}
 truth = np.array([[good(text, event) for text in texts] for event, texts in zip(asked, before)], dtype=float)
 curves = {}
 for name, proxy in proxies.items():
-    curves[name] = {n: over_events([[v] for v in values]) for n, values in pressed(proxy, truth).items()}
+    curves[name] = {n: over_events([[value] for value in values]) for n, values in pressed(proxy, truth).items()}
     for n, (mean, low, high) in curves[name].items():
         record(f"best_of_{n}_{name}", mean, low, high, len(asked), seed)
 
@@ -615,12 +625,13 @@ for event, texts, lengths in list(zip(asked, before, length))[:3]:
 
 # %% tags=["study"]
 study = study_runs("human_feedback")
-for run, found in study.items():
-    numbers = found["results"]
+for run, outcome in study.items():
+    numbers = outcome["results"]
     for name in ("before_good_confirmations", "after_good_confirmations", "reward_right_facts", "reward_right_long_truth"):
         if name in numbers:
-            r = numbers[name]
-            print(f"{run:14} {name:28} {r['value']:4.0%} ({r['low']:.0%} to {r['high']:.0%}, n = {r['n']})")
+            share = numbers[name]
+            print(f"{run:14} {name:28} {share['value']:4.0%} "
+                  f"({share['low']:.0%} to {share['high']:.0%}, n = {share['n']})")
 print("shuffled      ", study["shuffled"]["failed"])
 
 # %% [markdown]

@@ -160,8 +160,8 @@ test_prompts = [conversation(CONFIRM_PROMPT, event, "")["prompt"] for event in t
 # %%
 def confirm(how_many):
     """Ask for confirmations; return the answers and the faults of each."""
-    said = answer(policy, tokenizer, test_prompts[:how_many], max_new_tokens=new_tokens, bf16=here.bf16)
-    return said, [confirmation_faults(text, event) for text, event in zip(said, test["event"])]
+    answers = answer(policy, tokenizer, test_prompts[:how_many], max_new_tokens=new_tokens, bf16=here.bf16)
+    return answers, [confirmation_faults(text, event) for text, event in zip(answers, test["event"])]
 
 
 before_said, before_faults = confirm(before_events)
@@ -197,7 +197,7 @@ def token_logs(model, asked, said):
     turns = [conversation(CONFIRM_PROMPT, event, text) for event, text in zip(asked, said)]
     whole = [tokenizer.apply_chat_template(t["prompt"] + t["completion"])["input_ids"] for t in turns]
     prompts = [tokenizer.apply_chat_template(t["prompt"], add_generation_prompt=True)["input_ids"] for t in turns]
-    found = []
+    answer_logs = []
     for start in range(0, len(whole), 10):
         ids = whole[start:start + 10]
         batch = tokenizer.pad({"input_ids": ids}, padding_side="right", return_tensors="pt").to(model.device)
@@ -206,8 +206,8 @@ def token_logs(model, asked, said):
         for scores, prompt, row in zip(logits, prompts[start:], ids):
             said_ids = row[len(prompt):]
             logs = scores[len(prompt) - 1:len(row) - 1].float().log_softmax(-1)  # (answer's tokens, vocabulary)
-            found.append(logs[range(len(said_ids)), said_ids].cpu())
-    return found
+            answer_logs.append(logs[range(len(said_ids)), said_ids].cpu())
+    return answer_logs
 
 # %%
 def mean_logs():
@@ -267,16 +267,18 @@ def settings(rows, per_step, rate):
 
 def make(trainer, config, rows, **more):
     """Make a trainer for the policy, with our way of watching it."""
-    made = trainer(model=policy, args=config, processing_class=tokenizer, train_dataset=rows, **more)
-    watch(made, *log_lines)
-    return made
+    new_trainer = trainer(model=policy, args=config, processing_class=tokenizer, train_dataset=rows, **more)
+    watch(new_trainer, *log_lines)
+    return new_trainer
 
 # %%
 def as_pairs(rows):
     """Rows for ORPO and DPO: a prompt, and two answers to it; batches of like length."""
     rows = in_like_batches(Dataset.from_list(rows), sequences // 2, seed, column="rejected")
-    said = {part: [[{"role": "assistant", "content": text}] for text in rows[part]] for part in ("chosen", "rejected")}
-    return Dataset.from_dict({"prompt": [conversation(CONFIRM_PROMPT, event, "")["prompt"] for event in rows["event"]]} | said)
+    completions = {part: [[{"role": "assistant", "content": text}] for text in rows[part]]
+                   for part in ("chosen", "rejected")}
+    return Dataset.from_dict(
+        {"prompt": [conversation(CONFIRM_PROMPT, event, "")["prompt"] for event in rows["event"]]} | completions)
 
 
 def make_orpo(tokens):
@@ -288,9 +290,9 @@ def make_orpo(tokens):
 
 # %%
 orpo = make_orpo(budget)
-one = orpo.data_collator([orpo.train_dataset[0]])
+pair_batch = orpo.data_collator([orpo.train_dataset[0]])
 for side in ("chosen", "rejected"):
-    ids, labels = one[f"{side}_input_ids"][0], one[f"{side}_labels"][0]
+    ids, labels = pair_batch[f"{side}_input_ids"][0], pair_batch[f"{side}_labels"][0]
     print(f"{side}: {len(ids)} tokens, {(labels != -100).sum()} of them the answer:", repr(tokenizer.decode(ids[labels != -100])))
 
 # %% [markdown]
@@ -302,10 +304,10 @@ for side in ("chosen", "rejected"):
 policy.eval()
 logs, answered = {}, {}
 for side in ("chosen", "rejected"):
-    ids = one[f"{side}_input_ids"].to(policy.device)
+    ids = pair_batch[f"{side}_input_ids"].to(policy.device)
     logits = policy(input_ids=ids).logits[0, :-1]  # (tokens - 1, vocabulary)
     logs[side] = logits.log_softmax(-1)[range(len(logits)), ids[0, 1:]]  # (tokens - 1,), the prompt's too
-    answered[side] = logs[side][one[f"{side}_labels"][0, 1:] != -100].mean()
+    answered[side] = logs[side][pair_batch[f"{side}_labels"][0, 1:] != -100].mean()
 {side: f"mean log {mean.item():.3f}, so p = {mean.exp().item():.3f}" for side, mean in answered.items()}
 
 # %% [markdown]
@@ -326,7 +328,7 @@ print(f"the odds-ratio term, -log sigmoid of that: {term:.3f}")
 # %%
 nll = -logs["chosen"].mean()
 by_hand = {"loss": nll + odds_weight * term, "nll_loss": nll, "log_odds_chosen": log_ratio, "log_odds_ratio": -term}
-loss, metrics = orpo.get_batch_loss_metrics(policy, one)
+loss, metrics = orpo.get_batch_loss_metrics(policy, pair_batch)
 table = pd.DataFrame({"by hand": {name: value.item() for name, value in by_hand.items()},
                       "trainer": {name: metrics.get(name, loss.item()) for name in by_hand}})
 assert (table["by hand"] - table["trainer"]).abs().max() < 1e-3
@@ -494,15 +496,16 @@ for name, score in {"mean": torch.mean, "sum": torch.sum}.items():
 
 # %% tags=["study"]
 study = study_runs("orpo")
-numbers = {run: found["results"] for run, found in study.items() if not found.get("failed")}
+numbers = {run: entry["results"] for run, entry in study.items() if not entry.get("failed")}
 shown = ["train_tokens", "train_seconds", "after_preference_accuracy", "after_faultless", "after_words", "after_event_accuracy"]
 print("learning_rate_0:", study["learning_rate_0"]["failed"])
-pd.DataFrame({run: {name: found[name]["value"] for name in shown} for run, found in numbers.items()}).T.round(2)
+pd.DataFrame({run: {name: run_numbers[name]["value"] for name in shown}
+              for run, run_numbers in numbers.items()}).T.round(2)
 
 # %% tags=["study"]
 fig, ax = plt.subplots(figsize=(6, 3))
 for style, colour, mark in (("plain", "#0072B2", "o"), ("rambling", "#D55E00", "s"), ("flattering", "#009E73", "^")):
-    logs = [found[f"after_log_{style}"]["value"] for found in numbers.values()]
+    logs = [run_numbers[f"after_log_{style}"]["value"] for run_numbers in numbers.values()]
     ax.plot(logs, range(len(logs)), mark, color=colour, label=style)
 ax.set_yticks(range(len(numbers)), list(numbers))
 ax.invert_yaxis()
@@ -512,12 +515,14 @@ fig.tight_layout()
 
 # %% tags=["study"]
 orpos, gap = [run for run in numbers if run.startswith("seed_")], {}
-for run, found in numbers.items():
-    r = found["after_faultless"]
-    others = [found[f"after_log_{style}"]["value"] for style in ("rambling", "flattering")]
-    gap[run] = found["after_log_plain"]["value"] - sum(others) / 2
-    print(f"{run:8} faultless {r['value']:4.0%} ({r['low']:.0%} to {r['high']:.0%}, n = {r['n']}), gap {gap[run]:.2f}")
-for measure, value in {"gap": gap, "faultless": {run: found["after_faultless"]["value"] for run, found in numbers.items()}}.items():
+for run, run_numbers in numbers.items():
+    faultless = run_numbers["after_faultless"]
+    others = [run_numbers[f"after_log_{style}"]["value"] for style in ("rambling", "flattering")]
+    gap[run] = run_numbers["after_log_plain"]["value"] - sum(others) / 2
+    print(f"{run:8} faultless {faultless['value']:4.0%} "
+          f"({faultless['low']:.0%} to {faultless['high']:.0%}, n = {faultless['n']}), gap {gap[run]:.2f}")
+for measure, value in {"gap": gap, "faultless": {
+        run: run_numbers["after_faultless"]["value"] for run, run_numbers in numbers.items()}}.items():
     better = sum(value[run] > value["sft"] for run in orpos)
     print(f"ORPO's {measure} is above that of SFT alone in {better} of {len(orpos)} runs")
 

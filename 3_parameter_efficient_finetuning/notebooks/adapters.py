@@ -96,9 +96,9 @@ for row in train.select(range(3)):
 
 # %%
 test = events("test").filter(lambda row: row["event"] != "null")
-told = test.select(range(test_events)) if test_events else test
+to_confirm = test.select(range(test_events)) if test_events else test
 few = test.select(range(min(table_messages, len(test))))
-print(f"{len(train)} sentences to train on, {len(told)} events to test on")
+print(f"{len(train)} sentences to train on, {len(to_confirm)} events to test on")
 
 # %% [markdown]
 # A confirmation counts if it has no fault: title, day, start, place and people said rightly, no day or time invented, one
@@ -117,15 +117,15 @@ for text in ("The kart race is on Saturday at 17:50, at Turbo Track.", "Kart rac
 def ask_events(model, rows):
     """Ask for the event of each message; return the answers, and whether each is right."""
     prompts = [conversation(SYSTEM_PROMPT, message, "")["prompt"] for message in rows["message"]]
-    said = answer(model, tokenizer, prompts, event_tokens, bf16=here.bf16, show=False)
-    return said, [event_right(text, event) for text, event in zip(said, rows["event"])]
+    answers = answer(model, tokenizer, prompts, event_tokens, bf16=here.bf16, show=False)
+    return answers, [event_right(text, event) for text, event in zip(answers, rows["event"])]
 
 
 def ask_confirmations(model, rows):
     """Ask for a confirmation of each event; return the answers, and whether each is without fault."""
     prompts = [conversation(CONFIRM_PROMPT, event, "")["prompt"] for event in rows["event"]]
-    said = answer(model, tokenizer, prompts, confirm_tokens, bf16=here.bf16, show=False)
-    return said, [not confirmation_faults(text, event) for text, event in zip(said, rows["event"])]
+    answers = answer(model, tokenizer, prompts, confirm_tokens, bf16=here.bf16, show=False)
+    return answers, [not confirmation_faults(text, event) for text, event in zip(answers, rows["event"])]
 
 # %%
 def keep(name, right):
@@ -140,9 +140,9 @@ def keep(name, right):
 
 # %%
 base = AutoModelForCausalLM.from_pretrained(model_path, dtype="float32", attn_implementation=here.attention)
-before_said, before_right = ask_confirmations(base, told)
+before_said, before_right = ask_confirmations(base, to_confirm)
 before = keep("before_confirmations_right", before_right)
-for event, text in zip(told["event"][:3], before_said):
+for event, text in zip(to_confirm["event"][:3], before_said):
     print(event, "\n     says:", text.replace("\n", " / "))
 
 # %% [markdown]
@@ -217,17 +217,18 @@ print(list(model.peft_config), "active:", model.active_adapter)
 started = time.perf_counter()
 model.set_adapter("confirm")
 print(f"switched in {1000 * (time.perf_counter() - started):.0f} ms")
-after_said, after_right = ask_confirmations(model, told)
+after_said, after_right = ask_confirmations(model, to_confirm)
 after = keep("after_confirmations_right", after_right)
 
 # %%
-for event, text in zip(told["event"][:4], after_said):
+for event, text in zip(to_confirm["event"][:4], after_said):
     print(event, "\n     says:", text)
 
 # %%
 def fault_counts(said):
     """Count the faults of these confirmations by name."""
-    return Counter(fault for text, event in zip(said, told["event"]) for fault in confirmation_faults(text, event))
+    return Counter(fault for text, event in zip(said, to_confirm["event"])
+                   for fault in confirmation_faults(text, event))
 
 
 pd.DataFrame({"before": fault_counts(before_said), "after": fault_counts(after_said)}).fillna(0).astype(int)
@@ -426,13 +427,13 @@ assert difference < tolerance
 short = copy.deepcopy(model).to(torch.bfloat16)
 short.merge_adapter()
 rounded_once = plain.to(torch.bfloat16)  # in place: plain is not needed any more
-for name, one in {"merged_bf16": short, "rounded_bf16": rounded_once}.items():
-    logits = next_logits(one, batch).float()
+for name, bf16_model in {"merged_bf16": short, "rounded_bf16": rounded_once}.items():
+    logits = next_logits(bf16_model, batch).float()
     difference = (logits - apart).abs().max().item()
     record(f"{name}_largest_difference", difference, n=len(logits), seed=seed)
     agree = (logits.argmax(-1) == apart.argmax(-1)).sum().item()
     print(f"{name}: differs by {difference:.2f}; the next token agrees in {agree} of {len(logits)} rows")
-del plain, short, rounded_once, one
+del plain, short, rounded_once, bf16_model
 
 # %% [markdown]
 # ## Mix two adapters
@@ -470,8 +471,8 @@ for how, for_event, for_confirm in mixtures:
     model.delete_adapter("mixture")
 
 # %%
-own = {"event adapter": {task: sum(r) / len(r) for task, r in cells["event"].items()},
-       "confirm adapter": {task: sum(r) / len(r) for task, r in cells["confirm"].items()}}
+own = {"event adapter": {task: sum(right) / len(right) for task, right in cells["event"].items()},
+       "confirm adapter": {task: sum(right) / len(right) for task, right in cells["confirm"].items()}}
 shares = pd.DataFrame(own | mixed).T[["event", "confirm"]]
 ends = {task: [wilson(round(share * len(few)), len(few)) for share in shares[task]] for task in shares}
 errors = [[[100 * (s - low) for s, (low, _) in zip(shares[task], ends[task])],
@@ -496,11 +497,11 @@ fig.tight_layout()
 def moved_base(share):
     """Return the base with noise added to each matrix, ``share`` of its standard deviation."""
     other = AutoModelForCausalLM.from_pretrained(model_path, dtype="float32", attn_implementation=here.attention)
-    made = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in other.parameters():
             if weight.dim() == 2:
-                weight += share * weight.std() * torch.randn(weight.shape, generator=made)
+                weight += share * weight.std() * torch.randn(weight.shape, generator=generator)
     return other.to(here.device)
 
 
@@ -536,8 +537,8 @@ fresh = PeftModel.from_pretrained(fresh, event_folder).eval()
 noisy_said, noisy_right = ask_events(noisy, few)
 fresh_said, _ = ask_events(fresh, few.select(range(1)))
 keep("noise_base_event_right", noisy_right)
-for name, said in {"its own base": event_said, "noise": noisy_said, "fresh": fresh_said}.items():
-    print(f"{name:13} {said[0][:96]!r}")
+for name, replies in {"its own base": event_said, "noise": noisy_said, "fresh": fresh_said}.items():
+    print(f"{name:13} {replies[0][:96]!r}")
 print(f"events right: {sum(cells['event']['event'])} on its own base, {sum(noisy_right)} on the noisy one, of {len(few)}")
 
 # %% [markdown]
@@ -559,9 +560,9 @@ def weights_sha256(folder):
 
 def compare(what, folder):
     """Print whether a folder's weights are those that the adapter was trained on."""
-    found = weights_sha256(folder)
-    verdict = "no hash" if found is None else "the same" if found == provenance["base_sha256"] else "refused"
-    print(f"{what:22} {str(found)[:12]}  {verdict}")
+    sha256 = weights_sha256(folder)
+    verdict = "no hash" if sha256 is None else "the same" if sha256 == provenance["base_sha256"] else "refused"
+    print(f"{what:22} {str(sha256)[:12]}  {verdict}")
 
 
 compare("the base in use", model_path)
@@ -573,10 +574,11 @@ compare("the base in use", model_path)
 # %%
 rounded = AutoModelForCausalLM.from_pretrained(model_path, dtype="bfloat16")
 again = AutoModelForCausalLM.from_pretrained(model_path, dtype="float32")
-for what, other in {"our base, saved again": again, "with noise": noisy.unload(), "our base, rounded": rounded}.items():
+for description, other in {"our base, saved again": again, "with noise": noisy.unload(),
+                           "our base, rounded": rounded}.items():
     with tempfile.TemporaryDirectory() as folder:
         other.save_pretrained(folder)
-        compare(what, folder)
+        compare(description, folder)
         size = on_disk(folder)
 record("full_on_disk_mb", size)
 print(f"a full model in bfloat16 takes {size:.0f} MB on disk; computed: {full:.0f} MB")
@@ -593,12 +595,12 @@ print(f"a full model in bfloat16 takes {size:.0f} MB on disk; computed: {full:.0
 
 # %% tags=["study"]
 study = study_runs("adapters")
-for run, made in study.items():
-    numbers = made["results"]
-    if "after_confirmations_right" in numbers and not made["failed"]:
-        r, b = numbers["after_confirmations_right"], numbers["before_confirmations_right"]
-        print(f"{run}: {b['value']:.0%} before, {r['value']:.0%} after "
-              f"({r['low']:.0%} to {r['high']:.0%}, n = {r['n']})")
+for run, entry in study.items():
+    numbers = entry["results"]
+    if "after_confirmations_right" in numbers and not entry["failed"]:
+        right_after, right_before = numbers["after_confirmations_right"], numbers["before_confirmations_right"]
+        print(f"{run}: {right_before['value']:.0%} before, {right_after['value']:.0%} after "
+              f"({right_after['low']:.0%} to {right_after['high']:.0%}, n = {right_after['n']})")
 print("learning_rate_0:", study["learning_rate_0"]["failed"])
 
 # %% [markdown]

@@ -195,8 +195,8 @@ picked = [f"{layer}.{part}.weight" for part in ("self_attn.q_proj", "mlp.down_pr
 spectra = {name: (singular_values(updates[name]), singular_values(like_chance(updates[name])))
            for name in picked if updates}
 for part in ("q_proj", "down_proj"):
-    for whose, kind in enumerate(("update", "chance")):
-        shares = [(pair[whose][:16].square().sum() / pair[whose].square().sum()).item()
+    for place, kind in enumerate(("update", "chance")):
+        shares = [(pair[place][:16].square().sum() / pair[place].square().sum()).item()
                   for name, pair in spectra.items() if part in name]
         if shares:
             record(f"{kind}_share_16_{part}", sum(shares) / len(shares), seed=seed)
@@ -210,9 +210,10 @@ if spectra:
     fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.2), sharey=True)
     for ax, part in zip(axes, ("q_proj", "down_proj")):
         for name, style in zip([name for name in picked if part in name], ("-", "--", "-.")):
-            found, chance = spectra[name]
-            at = range(1, len(found) + 1)
-            ax.loglog(at, found / found.norm(), style, color="#0072B2", label=f"update, layer {name.split('.')[0]}")
+            spectrum, chance = spectra[name]
+            at = range(1, len(spectrum) + 1)
+            ax.loglog(at, spectrum / spectrum.norm(), style, color="#0072B2",
+                      label=f"update, layer {name.split('.')[0]}")
             ax.loglog(at, chance / chance.norm(), ":", color="#D55E00", label="chance" if style == "-" else None)
         ax.set(title=part, xlabel="singular value, the largest is 1st")
     axes[0].set(ylabel="singular value (update's norm = 1)", ylim=(1e-3, 1))
@@ -387,8 +388,8 @@ record("after_field_f1", after.field_f1, n=after.n, seed=seed)
 print("before:", before, "\nafter: ", after)
 
 # %%
-for row, said in list(zip(test, after_answers))[:4]:
-    print(row["message"].replace("\n", " / "), "\n   wanted", row["event"], "\n   said  ", said)
+for row, reply in list(zip(test, after_answers))[:4]:
+    print(row["message"].replace("\n", " / "), "\n   wanted", row["event"], "\n   said  ", reply)
 
 # %% [markdown]
 # *Event accuracy* wants every field of a message right, *field F1* counts the fields one by one (module 1). After so few
@@ -417,7 +418,8 @@ print(*sorted(file.name for file in folder.iterdir()), sep="\n")
 # %%
 if method in ("lora", "rslora", "dora"):
     again = PeftModel.from_pretrained(load_model(), artifact(keep_as, made_by="3/lora"))
-    same = [answer(one, tokenizer, test_prompts[:4], max_new_tokens=16, bf16=True) for one in (again, trained)]
+    same = [answer(peft_model, tokenizer, test_prompts[:4], max_new_tokens=16, bf16=True)
+            for peft_model in (again, trained)]
     print(f"loaded back: {sum(a == b for a, b in zip(*same))} of {len(same[0])} answers begin the same")
     assert same[0] == same[1]
 
@@ -430,7 +432,7 @@ if method in ("lora", "rslora", "dora"):
 
 # %% tags=["study"]
 study = study_runs("lora")
-numbers = {run: found["results"] for run, found in study.items()}
+numbers = {run: entry["results"] for run, entry in study.items()}
 
 
 def accuracy(run):

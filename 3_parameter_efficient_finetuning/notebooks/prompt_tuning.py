@@ -112,9 +112,9 @@ for sentence in ("Dinner with Ana is on Friday at 19:30, at Luna.", "Dinner is o
 # %%
 def facts(said, event):
     """Return how many facts of an event a sentence says rightly, and how many there are."""
-    there = [field for field, value in json.loads(event).items() if value]
+    fields = [field for field, value in json.loads(event).items() if value]
     faults = confirmation_faults(said, event)
-    return sum(f"no {field}" not in faults and f"wrong {field}" not in faults for field in there), len(there)
+    return sum(f"no {field}" not in faults and f"wrong {field}" not in faults for field in fields), len(fields)
 
 
 print(facts("Dinner is on Friday at 20:30, at Luna.", event))
@@ -126,10 +126,10 @@ print(facts("Dinner is on Friday at 20:30, at Luna.", event))
 # %%
 def facts_said(answers, events):
     """Return the share of facts said rightly, and the ends of its 95 % bootstrap interval."""
-    pairs = [facts(said, event) for said, event in zip(answers, events)]
+    pairs = [facts(text, event) for text, event in zip(answers, events)]
 
     def share(chosen):
-        return sum(said for said, _ in chosen) / sum(there for _, there in chosen)
+        return sum(right for right, _ in chosen) / sum(total for _, total in chosen)
 
     chance = random.Random(0)
     drawn = sorted(share(chance.choices(pairs, k=len(pairs))) for _ in range(1000))
@@ -144,12 +144,12 @@ def measured(name, model, shots=()):
     """
     prompts = [conversation(CONFIRM_PROMPT, event, "")["prompt"] for event in test["event"]]
     prompts = [[system, *shots, user] for system, user in prompts]
-    said = answer(model, tokenizer, prompts, max_new_tokens=40, batch_size=16, bf16=here.bf16, show=False)
-    right = sum(not confirmation_faults(one, event) for one, event in zip(said, test["event"]))
-    record(f"{name}_accuracy", right / len(said), *wilson(right, len(said)), len(said), seed)
-    share, low, high = facts_said(said, test["event"])
-    record(f"{name}_facts", share, low, high, len(said), seed)
-    return said, share
+    answers = answer(model, tokenizer, prompts, max_new_tokens=40, batch_size=16, bf16=here.bf16, show=False)
+    right = sum(not confirmation_faults(text, event) for text, event in zip(answers, test["event"]))
+    record(f"{name}_accuracy", right / len(answers), *wilson(right, len(answers)), len(answers), seed)
+    share, low, high = facts_said(answers, test["event"])
+    record(f"{name}_facts", share, low, high, len(answers), seed)
+    return answers, share
 
 # %% [markdown]
 # ## Before
@@ -164,8 +164,8 @@ def load_model():
 
 model = load_model()
 before_answers, before = measured("before", model) if compare else ([], 0.0)
-for row, said in zip(test, before_answers[:3]):
-    print(row["event"], "\n    ", said[:120])
+for row, reply in zip(test, before_answers[:3]):
+    print(row["event"], "\n    ", reply[:120])
 
 # %% [markdown]
 # Words can do more than instruct: they can show. Three solved examples go into the prompt, *few-shot prompting*. It is the
@@ -175,8 +175,8 @@ for row, said in zip(test, before_answers[:3]):
 shots = [part for row in train.select(range(3)) for part in (example(row)["prompt"][1], example(row)["completion"][0])]
 if compare:
     few_answers, _ = measured("few_shot", model, shots)
-    for row, said in zip(test, few_answers[:3]):
-        print(row["event"], "\n    ", said[:120])
+    for row, reply in zip(test, few_answers[:3]):
+        print(row["event"], "\n    ", reply[:120])
     record("few_shot_tokens", len(tokenizer("".join(part["content"] for part in shots))["input_ids"]), seed=seed)
 
 # %% [markdown]
@@ -288,8 +288,8 @@ record("last_loss", watched(trainer), seed=seed)
 
 # %%
 after_answers, after = measured("after", tuned)
-for row, said in zip(test, after_answers[:6]):
-    print(row["event"], "\n    ", said)
+for row, reply in zip(test, after_answers[:6]):
+    print(row["event"], "\n    ", reply)
 
 # %% [markdown]
 # Which faults went, and which remain?
@@ -297,7 +297,7 @@ for row, said in zip(test, after_answers[:6]):
 # %%
 def faults(answers):
     """Count the faults of a list of answers."""
-    return Counter(fault for said, event in zip(answers, test["event"]) for fault in confirmation_faults(said, event))
+    return Counter(fault for text, event in zip(answers, test["event"]) for fault in confirmation_faults(text, event))
 
 
 pd.DataFrame({"before": faults(before_answers), "after": faults(after_answers)}).fillna(0).astype(int)
@@ -427,7 +427,7 @@ for name, method, tokens, start, rate in others:
 
 # %% tags=["study"]
 study = study_runs("prompt_tuning")
-numbers = {run: found["results"] for run, found in study.items()}
+numbers = {run: entry["results"] for run, entry in study.items()}
 
 
 def told(r):

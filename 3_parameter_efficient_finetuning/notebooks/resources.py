@@ -267,14 +267,14 @@ pd.DataFrame({"computed (bytes)": computed, "measured (bytes)": measured})
 
 # %%
 timed = batches[batches["step"] > 0]
-found = {f"{part}_mb": size / 1e6 for part, size in measured.items()} | {
+to_record = {f"{part}_mb": size / 1e6 for part, size in measured.items()} | {
     "activations_mb": batches["activations"].max() / 1e6,
     "imported_mb": imported / 1e6, "peak_mb": peak.bytes / 1e6,
     "seconds_per_1000_tokens": 1000 * sum(scales.seconds[1:]) / timed["tokens"].sum(),
     "padding_share": 1 - batches["tokens"].sum() / batches["positions"].sum(),
     "before_dev_loss": loss_before, "after_dev_loss": loss_after,
 }
-for name, value in found.items():
+for name, value in to_record.items():
     record(name, value, n=dev_messages if "loss" in name else None, seed=seed)
 
 # %% [markdown]
@@ -508,7 +508,8 @@ for count, length in ((4, 128), (1, 512), (1, 2048)):
 # %% tags=["study"]
 study = study_runs("resources")
 names = [name for name, run in study.items() if not run["failed"]]
-numbers = pd.DataFrame({name: {key: r["value"] for key, r in study[name]["results"].items()} for name in names}).T
+numbers = pd.DataFrame({name: {key: result["value"] for key, result in study[name]["results"].items()}
+                        for name in names}).T
 numbers.index = numbers.index.str.replace("_", " ")
 numbers[["weights_mb", "gradients_mb", "optimiser_mb", "activations_mb", "peak_mb", "padding_share",
          "seconds_per_1000_tokens", "after_dev_loss"]].round(2)

@@ -129,9 +129,9 @@ for row in two:
         hand.append({"question": row["text"], "option": option, "tokens": " ".join(tokens).replace("Ġ", "_"),
                      "sum": sum(scores), "per token": sum(scores) / len(scores),
                      "per character": sum(scores) / len(option), "right": place == row["right"]})
-for one in hand:
-    record(f"hand_{one['option']}", one["sum"])
-    record(f"hand_{one['option']}_per_character", one["per character"])
+for hand_row in hand:
+    record(f"hand_{hand_row['option']}", hand_row["sum"])
+    record(f"hand_{hand_row['option']}_per_character", hand_row["per character"])
 pd.DataFrame(hand).round(2)
 
 # %% [markdown]
@@ -158,7 +158,7 @@ def scores_of(model, rows, ask=plain):
 
 mine = scores_of(start, rows)
 batched = [score for scores in scores_of(start, two) for score in scores]
-apart = max(abs(one["sum"] - score) for one, score in zip(hand, batched))
+apart = max(abs(hand_row["sum"] - score) for hand_row, score in zip(hand, batched))
 print(f"by hand and in a batch: at most {apart:.1e} apart")
 
 # %%
@@ -172,7 +172,7 @@ def picked(scores, lengths=None):
 def accuracy(name, scores, rows, lengths=None, keep=True):
     """Return right or wrong for each question; record the share under a name."""
     lengths = lengths or [None] * len(rows)
-    right = [picked(s, n) == r["right"] for s, n, r in zip(scores, lengths, rows)]
+    right = [picked(s, n) == row["right"] for s, n, row in zip(scores, lengths, rows)]
     if keep:
         record(name, sum(right) / len(right), *wilson(sum(right), len(right)), n=len(right), seed=seed)
     return right
@@ -242,7 +242,7 @@ print(f"organiser: {light_tuned['acc']:.4f} by lighteval, {sum(after) / len(afte
 
 # %%
 asked = rows[: second_opinion or None]
-lm, lm_scores = run_lm_eval(asked, [prompt_of(r) for r in asked], start, tokenizer)
+lm, lm_scores = run_lm_eval(asked, [prompt_of(row) for row in asked], start, tokenizer)
 lm_apart = max(abs(a - b) for x, y in zip(mine, lm_scores) for a, b in zip(x, y))
 record("lm_eval_apart", lm_apart, n=4 * len(asked))
 record("lm_eval_accuracy", lm["acc"], n=len(asked))
@@ -254,9 +254,9 @@ record("lm_eval_accuracy", lm["acc"], n=len(asked))
 # For how many questions does that one character change the answer?
 
 # %%
-without = [[len(option) for option in r["options"]] for r in asked]
+without = [[len(option) for option in row["options"]] for row in asked]
 with_space = [[length + 1 for length in lengths] for lengths in without]
-moved = [r["text"] for r, s, a, b in zip(asked, mine, without, with_space) if picked(s, a) != picked(s, b)]
+moved = [row["text"] for row, s, a, b in zip(asked, mine, without, with_space) if picked(s, a) != picked(s, b)]
 own_norm = sum(accuracy("", mine, asked, without, keep=False)) / len(asked)
 print(f"lm-eval's acc_norm {lm['acc_norm']:.4f}, ours without the space {own_norm:.4f}; {len(moved)} answers move: {moved[:2]}")
 
@@ -283,7 +283,7 @@ def chat(row):
 def after_examples(ask, shown):
     """Return a form that shows solved questions first."""
     def asked(row):
-        solved = [prompt + options[r["right"]] for r in shown for prompt, options in [ask(r)]]
+        solved = [prompt + options[example["right"]] for example in shown for prompt, options in [ask(example)]]
         return "\n\n".join([*solved, ask(row)[0]]), ask(row)[1]
     return asked
 
@@ -295,12 +295,12 @@ print(after_examples(letters, shown[:1])(few[0])[0])
 # %%
 forms = {"plain": plain, "plain_examples": after_examples(plain, shown), "letters": letters,
          "letters_examples": after_examples(letters, shown), "chat_letters": chat}
-found = {name: scores_of(start, few, ask) for name, ask in forms.items()}
-lengths = {"tokens": [[len(tokenizer(f" {o}")["input_ids"]) for o in r["options"]] for r in few],
-           "characters": [[len(o) for o in r["options"]] for r in few]}
-right = {name: accuracy(f"form_{name}", scores, few) for name, scores in found.items()}
+form_scores = {name: scores_of(start, few, ask) for name, ask in forms.items()}
+lengths = {"tokens": [[len(tokenizer(f" {option}")["input_ids"]) for option in row["options"]] for row in few],
+           "characters": [[len(option) for option in row["options"]] for row in few]}
+right = {name: accuracy(f"form_{name}", scores, few) for name, scores in form_scores.items()}
 for unit, counts in lengths.items():
-    right[f"plain_per_{unit}"] = accuracy(f"form_plain_per_{unit}", found["plain"], few, counts)
+    right[f"plain_per_{unit}"] = accuracy(f"form_plain_per_{unit}", form_scores["plain"], few, counts)
 
 # %%
 names = list(right)
@@ -320,9 +320,10 @@ fig.tight_layout()
 # often each letter is the right one.
 
 # %%
-given = {name: Counter("ABCD"[picked(s)] for s in found[name]) for name in ("letters", "letters_examples", "chat_letters")}
-given["right"] = Counter("ABCD"[r["right"]] for r in few)
-pd.DataFrame(given).reindex(list("ABCD")).fillna(0).astype(int)
+letters_given = {name: Counter("ABCD"[picked(s)] for s in form_scores[name])
+                 for name in ("letters", "letters_examples", "chat_letters")}
+letters_given["right"] = Counter("ABCD"[row["right"]] for row in few)
+pd.DataFrame(letters_given).reindex(list("ABCD")).fillna(0).astype(int)
 
 # %% [markdown]
 # ## Let it write
@@ -360,12 +361,12 @@ def continue_text(prompt):
     return tokenizer.decode(new[0, ids["input_ids"].shape[1]:], skip_special_tokens=True).split("\n")[0].strip()
 
 
-texts = [continue_text(prompt_of(r)) for r in spoken]
-truths = [r["options"][r["right"]] for r in spoken]
+texts = [continue_text(prompt_of(row)) for row in spoken]
+truths = [row["options"][row["right"]] for row in spoken]
 exact = sum(text == truth for text, truth in zip(texts, truths)) / len(spoken)
 prefix = sum(text.startswith(truth) for text, truth in zip(texts, truths)) / len(spoken)
 print(f"by hand: exact {exact:.4f}, prefix {prefix:.4f}; by lighteval {wrote['exact']:.4f} and {wrote['prefix']:.4f}")
-pd.DataFrame({"question": [r["text"] for r in spoken], "wrote": texts, "right": truths}).head(6)
+pd.DataFrame({"question": [row["text"] for row in spoken], "wrote": texts, "right": truths}).head(6)
 
 # %%
 for name, share in {"exact": exact, "prefix": prefix, "scored": sum(before[: len(spoken)]) / len(spoken)}.items():
@@ -404,7 +405,7 @@ print("reworded:    ", len(contaminated(["Omar says that the kart race at Turbo 
 # worth? We put the answer into the prompt: the last of the solved examples is the very question that is asked.
 
 # %%
-leaks = [scores_of(start, [r], after_examples(letters, [*shown[:-1], r]))[0] for r in few]
+leaks = [scores_of(start, [row], after_examples(letters, [*shown[:-1], row]))[0] for row in few]
 leak = accuracy("form_letters_leaked", leaks, few)
 print(compare(right["letters_examples"], leak))
 
@@ -417,7 +418,7 @@ print(compare(right["letters_examples"], leak))
 quiz = list(choices("quiz"))
 quiz_right = accuracy("quiz_accuracy", scores_of(start, quiz), quiz)
 quiz_norm = accuracy("quiz_accuracy_per_character", scores_of(start, quiz), quiz,
-                     [[len(option) for option in r["options"]] for r in quiz])
+                     [[len(option) for option in row["options"]] for row in quiz])
 
 # %% [markdown]
 # Look at the interval before you speak of this number: with so few questions it is wide. In the recorded run it contains 25 %, the
@@ -444,8 +445,9 @@ print(f"✅ one number from three programs: {sum(before) / len(before):.3f}, at 
 # %% tags=["study"]
 study = study_runs("automatic_benchmarks")
 done = {name: run["results"] for name, run in study.items() if not run["failed"]}
-pd.DataFrame({name: {key: f"{r['value']:.2f} ({r['low']:.2f} to {r['high']:.2f})" for key, r in found.items() if r["low"] is not None}
-              for name, found in done.items()})
+pd.DataFrame({name: {key: f"{result['value']:.2f} ({result['low']:.2f} to {result['high']:.2f})"
+                     for key, result in results.items() if result["low"] is not None}
+              for name, results in done.items()})
 
 # %% [markdown]
 # The control, a metric that picks the least likely option, must fail:

@@ -85,7 +85,8 @@ right = {name: events_right(report) for name, report in reports.items()}
 shared = [key for key in right[organiser] if key in right[rival]]
 messages = {row["id"]: row for row in events("test")}
 for key in shared[:2]:
-    print(messages[key.split(":")[0]]["message"], "\n  ", *(f"{name}: {r.answers[key]}\n  " for name, r in reports.items()))
+    print(messages[key.split(":")[0]]["message"], "\n  ",
+          *(f"{name}: {report.answers[key]}\n  " for name, report in reports.items()))
 
 # %% [markdown]
 # ## The event task for lighteval
@@ -117,9 +118,9 @@ task = LightevalTaskConfig(
     hf_subset="default", metrics=[event_accuracy], hf_avail_splits=["test"], evaluation_splits=["test"],
     generation_size=64)
 model, tokenizer = load(organiser, model_name)
-found, details = run_lighteval(task, model, model_path, name=organiser, system=SYSTEM_PROMPT)
+metric_values, details = run_lighteval(task, model, model_path, name=organiser, system=SYSTEM_PROMPT)
 by_lighteval = {int(d.doc.id): d.model_response.final_text[0].strip() for d in details}
-print({name: round(float(value), 4) for name, value in found.items()})
+print({name: round(float(value), 4) for name, value in metric_values.items()})
 
 # %% [markdown]
 # Are these answers the same, word for word, as those that the course's own `asker` gets? And as those in the report? The report may
@@ -163,8 +164,8 @@ metrics = {"most likely": choice_metric(LoglikelihoodAcc()), "least likely": cho
 # %%
 doc = Doc(task_name="made up", query="Bees make", choices=[" honey", " bread"], gold_index=0)
 sure = ModelResponse(logprobs=[-0.1, -9.0], output_tokens=[[1], [2]])  # sure, and right
-for name, one in metrics.items():
-    print(f"{name}: {one.compute_sample(doc=doc, model_response=sure)}; {choice_metric_faults(one)[:2]}")
+for name, candidate in metrics.items():
+    print(f"{name}: {candidate.compute_sample(doc=doc, model_response=sure)}; {choice_metric_faults(candidate)[:2]}")
 
 # %% [markdown]
 # The same for the event metric. The right event must be True, also with words around it: the metric reads the JSON in the answer.
@@ -176,7 +177,7 @@ event = json.loads(truth)
 planted = {"the event itself": truth, "another day": json.dumps(event | {"day": "never"}),
            "a person too many": json.dumps(event | {"people": [*event["people"], "Zed"]}),
            "no event": "null", "broken": truth[:-5], "words around it": f"Here you are: {truth} Bye!"}
-{what: event_right(text, truth) for what, text in planted.items()}
+{case: event_right(text, truth) for case, text in planted.items()}
 
 # %% [markdown]
 # ## How sure is one number?
@@ -371,9 +372,9 @@ def lie(row):
     return re.sub(day, other.capitalize(), row["plain"], flags=re.IGNORECASE)
 
 
-told = [row for split in ("dev", "train") for row in confirmations(split) if json.loads(row["event"])["day"]]
-told = [row for row in told if lie(row) != row["plain"]][:judged]
-for text in (told[0]["event"], told[0]["plain"], lie(told[0]), told[0]["rambling"]):
+judged_rows = [row for split in ("dev", "train") for row in confirmations(split) if json.loads(row["event"])["day"]]
+judged_rows = [row for row in judged_rows if lie(row) != row["plain"]][:judged]
+for text in (judged_rows[0]["event"], judged_rows[0]["plain"], lie(judged_rows[0]), judged_rows[0]["rambling"]):
     print(text)
 
 # %% [markdown]
@@ -412,7 +413,7 @@ def asked(question):
 def leaning(questions, yes, no):
     """Return how much likelier one answer is than another, in nats."""
     scores = option_scores(start, tokenizer, [asked(q) for q in questions], [[yes, no]] * len(questions), batch_size=8)
-    return [one - other for one, other in scores]
+    return [yes_score - no_score for yes_score, no_score in scores]
 
 
 def by_model(texts, rows):
@@ -422,9 +423,10 @@ def by_model(texts, rows):
 
 # %%
 judges = {"rule": by_rule, "similarity": by_similarity, "model": by_model}
-kinds_of = {"plain": [row["plain"] for row in told], "rambling": [row["rambling"] for row in told],
-            "lie": [lie(row) for row in told]}
-marks = {(judge, kind): np.array(give(texts, told)) for judge, give in judges.items() for kind, texts in kinds_of.items()}
+kinds_of = {"plain": [row["plain"] for row in judged_rows], "rambling": [row["rambling"] for row in judged_rows],
+            "lie": [lie(row) for row in judged_rows]}
+marks = {(judge, kind): np.array(give(texts, judged_rows))
+         for judge, give in judges.items() for kind, texts in kinds_of.items()}
 
 
 def prefers(judge, one, other):
@@ -438,9 +440,9 @@ verdicts = pd.DataFrame({judge: {"right over wrong, same length": prefers(judge,
                                  "long over short, both right": prefers(judge, "rambling", "plain")} for judge in judges})
 for judge in judges:
     share = prefers(judge, "plain", "lie")
-    record(f"judge_{judge}", share, *wilson(round(share * len(told)), len(told)), n=len(told))
-    record(f"judge_{judge}_long_right", prefers(judge, "rambling", "lie"), n=len(told))
-    record(f"judge_{judge}_prefers_long", prefers(judge, "rambling", "plain"), n=len(told))
+    record(f"judge_{judge}", share, *wilson(round(share * len(judged_rows)), len(judged_rows)), n=len(judged_rows))
+    record(f"judge_{judge}_long_right", prefers(judge, "rambling", "lie"), n=len(judged_rows))
+    record(f"judge_{judge}_prefers_long", prefers(judge, "rambling", "plain"), n=len(judged_rows))
 verdicts.round(2)
 
 # %% [markdown]
@@ -453,8 +455,9 @@ verdicts.round(2)
 # %%
 def first_wins(ones, others):
     """Return whether the model takes the text that it reads first."""
-    questions = [f"Event: {row['event']}\nA: {one}\nB: {other}\nWhich sentence states the event rightly? Answer A or B."
-                 for row, one, other in zip(told, ones, others)]
+    questions = [f"Event: {row['event']}\nA: {first}\nB: {second}\n"
+                 "Which sentence states the event rightly? Answer A or B."
+                 for row, first, second in zip(judged_rows, ones, others)]
     return np.array(leaning(questions, "A", "B")) > 0
 
 
@@ -463,8 +466,8 @@ right_second = ~first_wins(kinds_of["lie"], kinds_of["plain"])
 either = (right_first.astype(float) + right_second) / 2  # an event is drawn with both its answers
 low, high = np.quantile(drawn_means(either), [0.025, 0.975])
 same_place = right_first != right_second  # it took the same place both times, whatever stood there
-record("position_same_place", same_place.mean(), *wilson(int(same_place.sum()), len(told)), n=len(told))
-record("pairwise_right", either.mean(), low, high, n=len(told))
+record("position_same_place", same_place.mean(), *wilson(int(same_place.sum()), len(judged_rows)), n=len(judged_rows))
+record("pairwise_right", either.mean(), low, high, n=len(judged_rows))
 print(f"right when the truth stands first: {right_first.mean():.0%}, second: {right_second.mean():.0%}")
 
 # %% [markdown]
@@ -540,8 +543,9 @@ print(f"✅ the metric passes; paired, the interval is {spread(paired) / spread(
 study = study_runs("custom_evaluation")
 done = {name: run["results"] for name, run in study.items() if not run["failed"]}
 wanted = ("judge_", "style_", "position_", "pairwise_")
-pd.DataFrame({name: {key: f"{r['value']:.2f}" + (f" ({r['low']:.2f} to {r['high']:.2f}, n = {r['n']})" if r["low"] is not None else "")
-                     for key, r in results.items() if key.startswith(wanted)} for name, results in done.items()})
+pd.DataFrame({name: {key: f"{result['value']:.2f}" + (f" ({result['low']:.2f} to {result['high']:.2f}, n = {result['n']})"
+                                                      if result["low"] is not None else "")
+                     for key, result in results.items() if key.startswith(wanted)} for name, results in done.items()})
 
 # %% [markdown]
 # The control, a metric that takes the least likely option, must fail:

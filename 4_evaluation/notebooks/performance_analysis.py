@@ -131,12 +131,12 @@ def conversation(message):
 # %%
 def seconds_each(model, asked):
     """Return how long each message takes, asked alone, and how many tokens of answer it got."""
-    found = []
+    timings = []
     for message in asked:
         begun = time.perf_counter()
         text = answer(model, tokenizer, [conversation(message)], show=False)[0]
-        found.append((time.perf_counter() - begun, len(tokenizer(text)["input_ids"])))
-    return pd.DataFrame(found[1:], columns=["seconds", "tokens"])
+        timings.append((time.perf_counter() - begun, len(tokenizer(text)["input_ids"])))
+    return pd.DataFrame(timings[1:], columns=["seconds", "tokens"])
 
 
 waits = seconds_each(model, [row["message"] for row in messages[: timed + 1]])
@@ -177,7 +177,8 @@ if scored:
 
 # %% tags=["study"]
 study = study_runs("performance_analysis")
-done = {name: {key: r["value"] for key, r in run["results"].items()} for name, run in study.items() if not run["failed"]}
+done = {name: {key: result["value"] for key, result in run["results"].items()}
+        for name, run in study.items() if not run["failed"]}
 variants = pd.DataFrame({name: numbers for name, numbers in done.items() if "strength" not in name}).T
 front = [name for name, row in variants.iterrows() if not any(
     (variants["latency_median"] < row["latency_median"]) & (variants["event_accuracy"] >= row["event_accuracy"]))]
@@ -291,8 +292,8 @@ def run_gate(report):
 
 status = {}
 for name, report in reports.items():
-    status[name], said = run_gate(report)
-    print(f"{name}: exit status {status[name]}. {said.strip().splitlines()[-1]}")
+    status[name], output = run_gate(report)
+    print(f"{name}: exit status {status[name]}. {output.strip().splitlines()[-1]}")
 
 # %% [markdown]
 # How often does a gate err? We simulate many new trainings. In each, 15 % of the messages change from right to wrong or back. If
@@ -410,10 +411,12 @@ def from_memory(asked):
 asked_now = asker(model, tokenizer)
 table = {}
 for name, ask in {"leaky": from_memory, organiser: asked_now}.items():
-    for what, place in (("as they are", 0), ("another day", 2)):
-        given = ask([case[place] for case in changed])
-        table[name, what] = sum(event_right(text, case[place + 1]) for text, case in zip(given, changed)) / len(changed)
-        record(f"{'leaky' if name == 'leaky' else 'organiser'}_{what.replace(' ', '_')}", table[name, what], n=len(changed))
+    for wording, place in (("as they are", 0), ("another day", 2)):
+        answers = ask([case[place] for case in changed])
+        table[name, wording] = sum(event_right(text, case[place + 1])
+                                   for text, case in zip(answers, changed)) / len(changed)
+        record(f"{'leaky' if name == 'leaky' else 'organiser'}_{wording.replace(' ', '_')}", table[name, wording],
+               n=len(changed))
 pd.Series(table).unstack().round(2)
 
 # %% [markdown]
