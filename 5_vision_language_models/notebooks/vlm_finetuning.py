@@ -95,7 +95,7 @@ before
 # What does it say? A chart's bars stand in the picture's parts, so you can look up whose colour it named.
 
 # %%
-said = ask_all(model, processor, test, new_tokens, bf16=here.bf16)
+answers = ask_all(model, processor, test, new_tokens, bf16=here.bf16)
 
 
 def tallest_of(shown):
@@ -103,9 +103,9 @@ def tallest_of(shown):
     return next((part.words[0] for part in shown.parts if "highest" in part.words), None)
 
 
-as_tallest = sum(text == tallest_of(shown) for text, shown in zip(said, test))
+as_tallest = sum(text == tallest_of(shown) for text, shown in zip(answers, test))
 print(f"{as_tallest} of {len(test)} answers name the tallest bar")
-pd.DataFrame([(shown.question, text, shown.answer, tallest_of(shown)) for text, shown in zip(said, test)][:6],
+pd.DataFrame([(shown.question, text, shown.answer, tallest_of(shown)) for text, shown in zip(answers, test)][:6],
              columns=["question", "it says", "right would be", "the tallest bar"])
 
 # %% [markdown]
@@ -120,8 +120,8 @@ others = test_set(kept_each, LEARNT)
 
 def others_right(asked):
     """Whether each of the other questions is right."""
-    said = ask_all(asked, processor, others, new_tokens, bf16=here.bf16)
-    return [text == shown.answer for text, shown in zip(said, others)]
+    answers = ask_all(asked, processor, others, new_tokens, bf16=here.bf16)
+    return [text == shown.answer for text, shown in zip(answers, others)]
 
 
 others_before = others_right(model)
@@ -225,18 +225,19 @@ after = evaluate(trained, processor, test, new_tokens, bf16=here.bf16)[kind]
 pd.DataFrame({"before": before, "after": after})
 
 # %%
-for when, found in {"before": before, "after": after}.items():
+for when, outcome in {"before": before, "after": after}.items():
     for control in ("right", "blank", "shuffled"):
-        record(f"{when}_{control}", found[control], *wilson(round(found[control] * found["n"]), found["n"]), found["n"], seed)
+        record(f"{when}_{control}", outcome[control], *wilson(round(outcome[control] * outcome["n"]), outcome["n"]),
+               outcome["n"], seed)
 record("most_frequent", after["most_frequent"], n=after["n"])
 record("named_the_tallest", as_tallest / len(test), *wilson(as_tallest, len(test)), len(test))
 
 # %%
 fig, ax = plt.subplots(figsize=(6, 3.2))
 for place, control in enumerate(("right", "blank", "shuffled")):
-    for shift, (found, colour, label) in enumerate(((before, "#888888", "before"), (after, "#0072B2", "after"))):
-        low, high = wilson(round(found[control] * found["n"]), found["n"])
-        ax.bar(place + 0.38 * shift, found[control], 0.36, color=colour, label=None if place else label)
+    for shift, (outcome, colour, label) in enumerate(((before, "#888888", "before"), (after, "#0072B2", "after"))):
+        low, high = wilson(round(outcome[control] * outcome["n"]), outcome["n"])
+        ax.bar(place + 0.38 * shift, outcome[control], 0.36, color=colour, label=None if place else label)
         ax.plot([place + 0.38 * shift] * 2, [low, high], color="#D55E00")
 ax.axhline(after["most_frequent"], color="#888888", linestyle=":", label="always the same answer")
 ax.set(xticks=[0.19, 1.19, 2.19], xticklabels=["its picture", "grey sheet", "another picture"], ylim=(0, 1),
@@ -277,18 +278,20 @@ table.groupby("kind", sort=False).sum()
 
 # %% tags=["study"]
 study = study_runs("vlm_finetuning")
-numbers = {run: {name: r["value"] for name, r in found["results"].items()} for run, found in study.items()}
+numbers = {run: {name: result["value"] for name, result in entry["results"].items()} for run, entry in study.items()}
 columns = ["before_right", "after_right", "after_blank", "after_shuffled", "before_other_kinds", "after_other_kinds"]
 print(pd.DataFrame(numbers).T.reindex(columns=columns).round(2).to_string())
-for run, found in study.items():
-    asked_for = found["parameters"].get("margin", margin) > 0
-    print(f"{run:16}", found["failed"] or ("the claim stands" if asked_for else "asked for no claim"))
+for run, outcome in study.items():
+    asked_for = outcome["parameters"].get("margin", margin) > 0
+    print(f"{run:16}", outcome["failed"] or ("the claim stands" if asked_for else "asked for no claim"))
 
 # %% tags=["study"]
 places = {name: numbers[f"in_{name}"] for name in PLACES}
 fig, ax = plt.subplots(figsize=(6, 2.8))
-ax.bar([place - 0.19 for place in range(3)], [found["after_right"] for found in places.values()], 0.36, color="#0072B2", label="the new question")
-ax.bar([place + 0.19 for place in range(3)], [found["after_other_kinds"] for found in places.values()], 0.36, color="#D55E00", label="all the others")
+ax.bar([place - 0.19 for place in range(3)], [shares["after_right"] for shares in places.values()], 0.36,
+       color="#0072B2", label="the new question")
+ax.bar([place + 0.19 for place in range(3)], [shares["after_other_kinds"] for shares in places.values()], 0.36,
+       color="#D55E00", label="all the others")
 ax.set(xticks=range(3), xticklabels=list(places), ylim=(0, 1), ylabel="share right after training", title="The adapter in three places (one run each)")
 ax.legend(fontsize=8)
 fig.tight_layout()

@@ -283,11 +283,11 @@ fig.tight_layout()
 
 # %%
 kinds = ("calendar_free_day", "chart_tallest", "scene_colour", "digit_one")
-found = evaluate(model, processor, test_set(test_each, kinds), bf16=here.bf16)
-pd.DataFrame(found).T[["right", "blank", "shuffled", "most_frequent", "most_frequent_answer", "n"]]
+by_kind = evaluate(model, processor, test_set(test_each, kinds), bf16=here.bf16)
+pd.DataFrame(by_kind).T[["right", "blank", "shuffled", "most_frequent", "most_frequent_answer", "n"]]
 
 # %%
-for name, row in found.items():
+for name, row in by_kind.items():
     record(f"{name}_right", row["right"], row["low"], row["high"], row["n"])
     record(f"{name}_blank", row["blank"], n=row["n"])
     record(f"{name}_shuffled", row["shuffled"], n=row["n"])

@@ -104,9 +104,9 @@ print(item.question, "→", processor.decode(new, skip_special_tokens=True).stri
 
 # %%
 captioned = examples("test", 3, seed=seed, kinds=("caption",))
-said = ask_all(model, processor, captioned, new_tokens=24)
+replies = ask_all(model, processor, captioned, new_tokens=24)
 fig, axes = plt.subplots(1, 3, figsize=(4.6, 2))
-for number, (ax, shown, text) in enumerate(zip(axes, captioned, said), 1):
+for number, (ax, shown, text) in enumerate(zip(axes, captioned, replies), 1):
     ax.imshow(shown.image)
     ax.set(xticks=[], yticks=[], title=number)
     print(f"{number}. {text}\n   right: {shown.answer}")
@@ -123,8 +123,8 @@ kept = {}
 if model_name == NAME:
     kept = json.loads((Path(artifact(NAME)) / "provenance.json").read_text(encoding="utf-8"))
     record("training_minutes", kept["training_seconds"] / 60)
-told = kept.get("accuracy", {})
-for kind, row in told.items():
+accuracy = kept.get("accuracy", {})
+for kind, row in accuracy.items():
     record(f"test_{kind}", row["right"], row["low"], row["high"], row["n"])
     record(f"test_{kind}_blank", row["blank"], n=row["n"])
     record(f"test_{kind}_shuffled", row["shuffled"], n=row["n"])
@@ -132,15 +132,15 @@ for kind, row in told.items():
 
 # %%
 fig, ax = plt.subplots(figsize=(6, 3.4))
-for place, row in enumerate(told.values()):
+for place, row in enumerate(accuracy.values()):
     ax.plot([row["low"], row["high"]], [place, place], color="#0072B2")
     ax.plot(row["right"], place, "o", color="#0072B2", label="with its picture" if not place else None)
     ax.plot(row["shuffled"], place, "s", color="#D55E00", label="with another's" if not place else None)
     ax.plot(row["blank"], place, "x", color="#888888", label="blank" if not place else None)
-ax.set(yticks=range(len(told)), yticklabels=list(told), xlim=(-0.02, 1.02), xlabel="share right, 95 % interval",
+ax.set(yticks=range(len(accuracy)), yticklabels=list(accuracy), xlim=(-0.02, 1.02), xlabel="share right, 95 % interval",
        title="With the picture, and without")
 ax.invert_yaxis()
-if told:
+if accuracy:
     ax.legend(fontsize=8, loc="lower right")
 fig.tight_layout()
 
@@ -159,7 +159,7 @@ began = time.perf_counter()
 together = ask_all(model, processor, asked, new_tokens)
 in_batch = (time.perf_counter() - began) / len(asked)
 began = time.perf_counter()
-alone = [ask(model, processor, [one.image], [one.question], new_tokens=new_tokens)[0] for one in asked[:8]]
+alone = [ask(model, processor, [example.image], [example.question], new_tokens=new_tokens)[0] for example in asked[:8]]
 one_by_one = (time.perf_counter() - began) / len(alone)
 
 # %%
@@ -188,11 +188,11 @@ print(f"{inputs['input_ids'].shape[1]} tokens, of which {(inputs['input_ids'] ==
 # %%
 scenes = examples("test", pairs, seed=seed + 3, kinds=("scene_colour",))
 charts = examples("test", pairs, seed=seed + 3, kinds=("chart_tallest",))
-questions = [one.question for one in scenes]
-answers = {"one_picture": ask(model, processor, [one.image for one in scenes], questions, **how),
+questions = [scene.question for scene in scenes]
+answers = {"one_picture": ask(model, processor, [scene.image for scene in scenes], questions, **how),
            "two_pictures": ask(model, processor, [[a.image, b.image] for a, b in zip(scenes, charts)], questions, **how)}
 for name, texts in answers.items():
-    right = sum(text == one.answer for text, one in zip(texts, scenes))
+    right = sum(text == scene.answer for text, scene in zip(texts, scenes))
     record(f"{name}_right", right / pairs, *wilson(right, pairs), pairs)
 
 # %% [markdown]
@@ -205,9 +205,9 @@ for name, texts in answers.items():
 
 # %%
 frames = clip(5, seed)
-said = ask_all(model, processor, frames, new_tokens)
+replies = ask_all(model, processor, frames, new_tokens)
 fig, axes = plt.subplots(1, len(frames), figsize=(7, 2.2))
-for ax, frame, text in zip(axes, frames, said):
+for ax, frame, text in zip(axes, frames, replies):
     ax.imshow(frame.image)
     ax.set(xticks=[], yticks=[])
     ax.set_title(f"says {text}\nis {frame.answer}", fontsize=8)
@@ -241,8 +241,8 @@ def truth_of(shown):
 
 
 calendars = examples("test", weeks, seed=seed + 4, kinds=("calendar_count",))
-given = {"": calendars, "blank": blank(calendars), "shuffled": shuffled(calendars)}
-alone = [ask_slots(shown.image) for shown in given[blind]]
+versions = {"": calendars, "blank": blank(calendars), "shuffled": shuffled(calendars)}
+alone = [ask_slots(shown.image) for shown in versions[blind]]
 truths = [truth_of(shown) for shown in calendars]
 
 # %%
@@ -253,7 +253,7 @@ def table_of(week):
 
 print(table_of(alone[0]), "\n\nwrong slots:", [slot for slot in SLOTS if alone[0][slot] != truths[0][slot]])
 fig, ax = plt.subplots(figsize=(2.4, 2.4))
-ax.imshow(given[blind][0].image)
+ax.imshow(versions[blind][0].image)
 ax.set(xticks=[], yticks=[])
 fig.tight_layout()
 
@@ -264,7 +264,7 @@ fig.tight_layout()
 # %%
 sorted_slots = [(sum(truth[day, each] for each in PARTS), "busy" if truth[day, part] else "free", reading[day, part])
                 for reading, truth in zip(alone, truths) for day, part in SLOTS]
-follow = sum(said == (count >= 2) for count, _, said in sorted_slots)
+follow = sum(called == (count >= 2) for count, _, called in sorted_slots)
 record("slots_follow_count", follow / len(sorted_slots), *wilson(follow, len(sorted_slots)), len(sorted_slots), seed)
 table = pd.DataFrame(sorted_slots, columns=["events of the day", "the slot is", "called busy"])
 table.pivot_table("called busy", "events of the day", "the slot is").round(2)
@@ -282,8 +282,8 @@ table.pivot_table("called busy", "events of the day", "the slot is").round(2)
 # %%
 def rows_of(shown):
     """Where the three parts of the day begin and end, from 0 (top) to 1; a sheet without parts is cut into thirds."""
-    found = {part.words[1]: (part.box[1], part.box[3]) for part in shown.parts}
-    return [found.get(part, (third / 3, (third + 1) / 3)) for third, part in enumerate(PARTS)]
+    rows = {part.words[1]: (part.box[1], part.box[3]) for part in shown.parts}
+    return [rows.get(part, (third / 3, (third + 1) / 3)) for third, part in enumerate(PARTS)]
 
 
 def only(image, rows, keep):
@@ -303,10 +303,10 @@ def read_week(image, rows):
 
 
 # %%
-readings = [read_week(shown.image, rows_of(shown)) for shown in given[blind]]
+readings = [read_week(shown.image, rows_of(shown)) for shown in versions[blind]]
 print(table_of(readings[0]), "\n\nwrong slots:", [slot for slot in SLOTS if readings[0][slot] != truths[0][slot]])
 fig, axes = plt.subplots(1, 4, figsize=(7, 2.1))
-shown = given[blind][0]
+shown = versions[blind][0]
 for ax, image, name in zip(axes, [shown.image, *(only(shown.image, rows_of(shown), part) for part in PARTS)], ["the week", *PARTS]):
     ax.imshow(image)
     ax.set(xticks=[], yticks=[], title=name)
@@ -334,7 +334,7 @@ seen, guessed = score_weeks("read", readings, truths)
 
 # %%
 for name in ("blank", "shuffled"):
-    score_weeks(name, [read_week(shown.image, rows_of(shown)) for shown in given[name]], truths)
+    score_weeks(name, [read_week(shown.image, rows_of(shown)) for shown in versions[name]], truths)
 
 # %% [markdown]
 # A grey sheet has no right answers, and still gets one for each question. A vision language model never says "I see nothing"
@@ -350,9 +350,9 @@ sizes = [80, 24, 10, 8, 6, 4]
 blurred = {kind: examples("test", each_resolution, seed=seed + 5, kinds=(kind,)) for kind in ("chart_tallest", "calendar_count")}
 curves = {}
 for kind, shown in blurred.items():
-    texts = [ask(model, processor, [one.image.resize((size, size), Image.Resampling.LANCZOS) for one in shown],
-                 [one.question for one in shown], **how) for size in sizes]
-    curves[kind] = [sum(text == one.answer for text, one in zip(said, shown)) for said in texts]
+    texts = [ask(model, processor, [example.image.resize((size, size), Image.Resampling.LANCZOS) for example in shown],
+                 [example.question for example in shown], **how) for size in sizes]
+    curves[kind] = [sum(text == example.answer for text, example in zip(replies, shown)) for replies in texts]
     for size, right in zip(sizes, curves[kind]):
         record(f"{kind}_at_{size}_pixels", right / each_resolution, *wilson(right, each_resolution), each_resolution)
 
@@ -441,9 +441,9 @@ print(f"✅ {seen:.0%} of the slots right, {guessed:.0%} by always saying the sa
 
 # %% tags=["study"]
 study = study_runs("vlm_usage")
-numbers = {run: found["results"] for run, found in study.items()}
-for run, found in numbers.items():
-    slots, whole = found["read_slots_right"], found["read_weeks_right"]
+numbers = {run: entry["results"] for run, entry in study.items()}
+for run, results in numbers.items():
+    slots, whole = results["read_slots_right"], results["read_weeks_right"]
     print(f"{run:14} slots right {slots['value']:4.0%} ({slots['low']:.0%} to {slots['high']:.0%}, n = {slots['n']}), "
           f"whole weeks {whole['value']:4.0%} of {whole['n']}   {study[run]['failed'] or 'the claim stands'}")
 

@@ -103,10 +103,10 @@ for row in seeds[:6]:
 # be found once and only once, where the message says more than the event, and where there is no event.
 
 # %%
-templates = [one for one in (template_of(row["message"], row["event"]) for row in seeds) if one]
+templates = [template for template in (template_of(row["message"], row["event"]) for row in seeds) if template]
 print(f"{len(templates)} of {len(seeds)} became templates")
-for one in templates[:6]:
-    print(f"  {one.text:48} time as in {one.clock}")
+for pattern in templates[:6]:
+    print(f"  {pattern.text:48} time as in {pattern.clock}")
 
 # %% [markdown]
 # What goes into the slots? Title, place and people of an event of the training split, so that they fit each other; a day and a time
@@ -116,7 +116,7 @@ for one in templates[:6]:
 # %%
 known = [event for event in map(json.loads, events("train")["event"]) if event]
 for event in new_events(known, 8, seed):
-    fitting = [one for one in templates if one.fields == said_fields(event)]
+    fitting = [template for template in templates if template.fields == said_fields(event)]
     if fitting:
         print(f"{fill(rng.choice(fitting), event, templates, rng):55} {json.dumps(event, ensure_ascii=False)}")
 
@@ -145,9 +145,9 @@ write_prompt('{"title": ...}')
 def write(jobs):
     """Let the writer write the message to each job's event, at temperature 1."""
     model.set_adapter("writer")
-    said = answer(model, tokenizer, [write_prompt(job["event"]) for job in jobs], max_new_tokens=32, batch_size=64,
-                  bf16=here.bf16, temperature=1.0)
-    return [job | {"message": " ".join(text.split())} for job, text in zip(jobs, said)]
+    answers = answer(model, tokenizer, [write_prompt(job["event"]) for job in jobs], max_new_tokens=32, batch_size=64,
+                     bf16=here.bf16, temperature=1.0)
+    return [job | {"message": " ".join(text.split())} for job, text in zip(jobs, answers)]
 
 
 store = Store(Path(tempfile.mkdtemp()) / "written.jsonl")
@@ -170,10 +170,10 @@ for made in store.records[:8]:
 # %%
 asked = [self_prompt(rng.sample(seeds, 4), PERSONAS[i % len(PERSONAS)]) for i in range(instructed)]
 with model.disable_adapter():
-    said = answer(model, tokenizer, asked, max_new_tokens=80, bf16=here.bf16, temperature=1.0)
-both = [read_self(text) for text in said]
+    answers = answer(model, tokenizer, asked, max_new_tokens=80, bf16=here.bf16, temperature=1.0)
+both = [read_self(text) for text in answers]
 print(f"{sum(pair is not None for pair in both)} of {len(both)} hold an event")
-for text, pair in list(zip(said, both))[:4]:
+for text, pair in list(zip(answers, both))[:4]:
     print(f"- {text[:150]!r}\n   {event_faults(*pair) or 'no fault found' if pair else 'no event of the schema'}")
 
 # %% [markdown]
@@ -242,16 +242,16 @@ def read(messages, temperature=0.0):
     return answer(model, tokenizer, asked, max_new_tokens=new_tokens, bf16=here.bf16, temperature=temperature, show=False)
 
 
-some = seeds[:read_back // 2] + store.records[:read_back - read_back // 2]
-messages = [row["message"] for row in some]
+sample = seeds[:read_back // 2] + store.records[:read_back - read_back // 2]
+messages = [row["message"] for row in sample]
 once, drawn = read(messages), read([message for message in messages for _ in range(2)], temperature=0.7)
 drawn = list(zip(drawn[::2], drawn[1::2]))  # two readings of each
 
 # %%
 pd.DataFrame({"message": messages,
-              "the 50": [row["id"].startswith("jotting") for row in some],
-              "rules": [not event_faults(row["message"], row["event"]) for row in some],
-              "round trip": [event_right(text, row["event"]) for text, row in zip(once, some)],
+              "the 50": [row["id"].startswith("jotting") for row in sample],
+              "rules": [not event_faults(row["message"], row["event"]) for row in sample],
+              "round trip": [event_right(text, row["event"]) for text, row in zip(once, sample)],
               "agree": [len({text, *others}) == 1 for text, others in zip(once, drawn)]})
 
 # %% [markdown]
@@ -315,8 +315,8 @@ def signature(message, places=64):
     return [min(zlib.crc32(f"{place} {gram}".encode()) for gram in grams(message)) for place in range(places)]
 
 
-one, other = signature(pair[0]), signature("dentist thu 9.40am Harcourt St")
-print(f"by MinHash {sum(a == b for a, b in zip(one, other)) / 64:.2f}, exactly "
+pattern, other = signature(pair[0]), signature("dentist thu 9.40am Harcourt St")
+print(f"by MinHash {sum(a == b for a, b in zip(pattern, other)) / 64:.2f}, exactly "
       f"{similarity([pair[0]], ['dentist thu 9.40am Harcourt St'])[0, 0]:.2f}")
 
 # %% [markdown]
@@ -347,12 +347,12 @@ def embed(texts):
     return encoder.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
 
 
-some = rng.sample(filtered, min(embedded, len(filtered)))
-vectors = embed(row["message"] for row in some)
+sample = rng.sample(filtered, min(embedded, len(filtered)))
+vectors = embed(row["message"] for row in sample)
 cosines = vectors @ vectors.T
 np.fill_diagonal(cosines, -1)  # a message is not its own neighbour
-first, second = divmod(int(cosines.argmax()), len(some))
-print(f"cosine {cosines.max():.2f}\n  {some[first]['message']}\n  {some[second]['message']}")
+first, second = divmod(int(cosines.argmax()), len(sample))
+print(f"cosine {cosines.max():.2f}\n  {sample[first]['message']}\n  {sample[second]['message']}")
 
 # %% [markdown]
 # ## Variety
@@ -391,9 +391,9 @@ jotted = [row for row in tests if row["register"] == "jotting"]
 planted = [jotted[0], jotted[1] | {"message": jotted[1]["message"].upper() + "!"},
            jotted[2] | {"message": "Mon: " + jotted[2]["message"]}]
 planted = [row | {"id": f"planted-{i}"} for i, row in enumerate(planted)]
-found = leaks(planted, tests)
-print({row["id"]: found.get(row["id"], "overlooked") for row in planted})
-assert len(found) == len(planted), "the leak test overlooks a planted test message"
+outcome = leaks(planted, tests)
+print({row["id"]: outcome.get(row["id"], "overlooked") for row in planted})
+assert len(outcome) == len(planted), "the leak test overlooks a planted test message"
 
 # %%
 leaked = leaks(made + seeds, tests)
@@ -420,10 +420,10 @@ del model, base, encoder
 def passes_of(rows, count):
     """Return so many rows: the list in another order, again and again."""
     assert rows, "nothing is left to train on: look at `verifier`, `origins` and `alike`"
-    found = []
-    while len(found) < count:
-        found += rng.sample(rows, len(rows))
-    return found[:count]
+    repeated = []
+    while len(repeated) < count:
+        repeated += rng.sample(rows, len(rows))
+    return repeated[:count]
 
 
 def rows_for(arm):
@@ -451,8 +451,8 @@ prompts = [conversation(SYSTEM_PROMPT, row["message"], "")["prompt"] for row in 
 
 def score(model, count):
     """Ask the first test jottings; return the scores."""
-    said = answer(model, tokenizer, prompts[:count], max_new_tokens=new_tokens, batch_size=64, bf16=here.bf16)
-    return score_events(said, [row["event"] for row in test[:count]])
+    answers = answer(model, tokenizer, prompts[:count], max_new_tokens=new_tokens, batch_size=64, bf16=here.bf16)
+    return score_events(answers, [row["event"] for row in test[:count]])
 
 # %%
 before = score(fresh(), min(before_messages or len(test), len(test)))
@@ -468,8 +468,9 @@ def train(arm):
         use_cpu=here.device == "cpu", optim=here.optimizer, activation_checkpointing=False,
         logging_steps=max(1, steps // 10), save_strategy="no", disable_tqdm=True, seed=seed)
     rows = rows_for(arm)
-    told = rows.map(lambda row: conversation(SYSTEM_PROMPT, row["message"], row["event"]), remove_columns=rows.column_names)
-    trainer = SFTTrainer(model=fresh(), args=config, processing_class=tokenizer, train_dataset=told)
+    conversations = rows.map(lambda row: conversation(SYSTEM_PROMPT, row["message"], row["event"]),
+                             remove_columns=rows.column_names)
+    trainer = SFTTrainer(model=fresh(), args=config, processing_class=tokenizer, train_dataset=conversations)
     trainer.remove_callback(PrinterCallback)
     result = trainer.train()
     print(f"{arm}: {result.metrics['train_runtime']:.0f} seconds")
@@ -507,15 +508,15 @@ fig.tight_layout()
 def packed(right):
     """Return True and False as the bits of one whole number (at most 53 of them, what a float holds)."""
     assert len(right) <= 53
-    return sum(bool(one) << place for place, one in enumerate(right))
+    return sum(bool(flag) << place for place, flag in enumerate(right))
 
 
 for arm, score_of in scores.items():
     record(f"bits_{arm}", packed(score_of.right), n=score_of.n, seed=seed)
 for arm in [arm for arm in scores if arm != "filtered" and "filtered" in scores]:
-    found = compare(scores[arm].right, scores["filtered"].right)
-    record(f"filtered_over_{arm}", found.difference, found.low, found.high, found.n, seed)
-    print(f"filtered over {arm}: {found}")
+    outcome = compare(scores[arm].right, scores["filtered"].right)
+    record(f"filtered_over_{arm}", outcome.difference, outcome.low, outcome.high, outcome.n, seed)
+    print(f"filtered over {arm}: {outcome}")
 
 # %% [markdown]
 # **The claim of this notebook**, checked by the notebook itself, is a small one, because the training is short: the filtered arm
@@ -536,11 +537,11 @@ print(f"✅ {gain:+.0%} event accuracy on jottings, {margin:.0%} asked for")
 
 # %% tags=["study"]
 study = study_runs("instruction_datasets")
-numbers = {run: found["results"] for run, found in study.items()}
+numbers = {run: entry["results"] for run, entry in study.items()}
 shown = [f"after_{arm}_event_accuracy" for arm in ("seeds", "unfiltered", "filtered")]
-pd.DataFrame({run: {"before": found.get("before_event_accuracy", {}).get("value"),
-                    **{name[6:-15]: found[name]["value"] for name in shown if name in found}}
-              for run, found in numbers.items()}).T.round(2)
+pd.DataFrame({run: {"before": results.get("before_event_accuracy", {}).get("value"),
+                    **{name[6:-15]: results[name]["value"] for name in shown if name in results}}
+              for run, results in numbers.items()}).T.round(2)
 
 # %% tags=["study"]
 def over_seeds(arm):
@@ -551,9 +552,9 @@ def over_seeds(arm):
 
 pooled = {arm: over_seeds(arm) for arm in ("seeds", "unfiltered", "filtered")}
 for arm in ("seeds", "unfiltered"):
-    found = compare(pooled[arm], pooled["filtered"])
-    record(f"pooled_filtered_over_{arm}", found.difference, found.low, found.high, found.n)
-    print(f"filtered over {arm}, three seeds: {found}; at least 10 points: {found.difference >= 0.10}")
+    outcome = compare(pooled[arm], pooled["filtered"])
+    record(f"pooled_filtered_over_{arm}", outcome.difference, outcome.low, outcome.high, outcome.n)
+    print(f"filtered over {arm}, three seeds: {outcome}; at least 10 points: {outcome.difference >= 0.10}")
 
 # %% tags=["study"]
 from smol_course.metrics import bootstrap
@@ -574,8 +575,9 @@ fig.tight_layout()
 # the fifty alone do not. (That is one run, so take the direction and no more.) The control, learning rate 0, must fail.
 
 # %% tags=["study"]
-for run, found in study.items():
-    print(f"{run:18}", found["failed"] or ("the claim stands" if found["parameters"].get("margin", margin) > 0 else "asked for no claim"))
+for run, outcome in study.items():
+    print(f"{run:18}", outcome["failed"] or ("the claim stands" if outcome["parameters"].get("margin", margin) > 0
+                                             else "asked for no claim"))
 
 # %% [markdown]
 # ## What to believe

@@ -102,7 +102,7 @@ def confirm(some_events, temperature=1.0, adapter="default"):
 # write another rule. It does not notice flattery.
 
 # %%
-told = list(confirmations("train").shuffle(seed=seed).select(range(train_events)))
+train_rows = list(confirmations("train").shuffle(seed=seed).select(range(train_events)))
 
 
 def grade(text, event):
@@ -111,7 +111,8 @@ def grade(text, event):
 
 
 for style in ("plain", "rambling", "flattering"):
-    print(grade(told[0][style], told[0]["event"]), confirmation_faults(told[0][style], told[0]["event"]), told[0][style][:90])
+    print(grade(train_rows[0][style], train_rows[0]["event"]),
+          confirmation_faults(train_rows[0][style], train_rows[0]["event"]), train_rows[0][style][:90])
 
 # %% [markdown]
 # ## First source: one model at several temperatures
@@ -119,15 +120,15 @@ for style in ("plain", "rambling", "flattering"):
 # At a low temperature the model says what it finds likeliest; at a high one it strays. One confirmation of each event at each.
 
 # %%
-asked = [row["event"] for row in told]
-said = {float(t): confirm(asked, float(t)) for t in temperatures.split(",")}
-for t, texts in said.items():
+asked = [row["event"] for row in train_rows]
+by_temperature = {float(t): confirm(asked, float(t)) for t in temperatures.split(",")}
+for t, texts in by_temperature.items():
     grades = [grade(text, event) for text, event in zip(texts, asked)]
     record(f"grade_at_{str(t).replace('.', '_')}", sum(grades) / len(grades), n=len(grades), seed=seed)
     print(f"temperature {t}: mean grade {sum(grades) / len(grades):.2f}, faultless {grades.count(0)} of {len(grades)}")
 
 # %%
-for t, texts in said.items():
+for t, texts in by_temperature.items():
     print(f"{t}: {grade(texts[0], asked[0]):3d} {texts[0][:110]!r}")
 
 # %% [markdown]
@@ -159,13 +160,13 @@ def corrupt(text, event, rng):
     if facts["people"] and facts["people"][-1] in text:
         ways["person"] = text.replace(facts["people"][-1], "somebody")
     ways["sentence"] = text + " Is there anything else that I may do for you on such a fine day?"
-    what = rng.choice(sorted(ways))
-    return ways[what], what
+    change = rng.choice(sorted(ways))
+    return ways[change], change
 
 
-spoilt = [(row, *corrupt(row["plain"], row["event"], rng)) for row in told]
-for row, text, what in spoilt[:3]:
-    print(f"{what:9} {grade(text, row['event']):3d} {text}")
+spoilt = [(row, *corrupt(row["plain"], row["event"], rng)) for row in train_rows]
+for row, text, change in spoilt[:3]:
+    print(f"{change:9} {grade(text, row['event']):3d} {text}")
 
 # %% [markdown]
 # ## Fourth source: refinement
@@ -174,7 +175,8 @@ for row, text, what in spoilt[:3]:
 # its own faults in words.
 
 # %%
-faulty = [(text, event) for t in said for text, event in zip(said[t], asked) if grade(text, event) < 0][:refined]
+faulty = [(text, event) for t in by_temperature for text, event in zip(by_temperature[t], asked)
+          if grade(text, event) < 0][:refined]
 wish = "Event: {event}\nSentence: {text}\nWrong with it: {faults}.\nWrite one short sentence that confirms the event rightly."
 prompts = [[{"role": "user", "content": wish.format(event=event, text=text, faults=", ".join(confirmation_faults(text, event)))}]
            for text, event in faulty]
@@ -200,22 +202,23 @@ RUBRIC = ("Does the sentence state the right day?", "Does the sentence state the
 def by_rubric(texts, some_events):
     """Return for each text the sum of its leanings towards yes, in nats, over the rubric."""
     asked = [f"Event: {event}\nSentence: {text}\n{question} Answer yes or no." for text, event in zip(texts, some_events) for question in RUBRIC]
-    prompts = [tokenizer.apply_chat_template([{"role": "user", "content": one}], tokenize=False, add_generation_prompt=True) for one in asked]
+    prompts = [tokenizer.apply_chat_template([{"role": "user", "content": request}], tokenize=False,
+                                             add_generation_prompt=True) for request in asked]
     with model.disable_adapter():
         scores = option_scores(model, tokenizer, prompts, [["Yes", "No"]] * len(prompts), batch_size=16)
     leanings = [yes - no for yes, no in scores]
     return [sum(leanings[i:i + len(RUBRIC)]) for i in range(0, len(leanings), len(RUBRIC))]
 
 # %%
-some = spoilt[:judged]
-facts = [row["event"] for row, *_ in some]
-right, wrong = [row["plain"] for row, *_ in some], [text for _, text, _ in some]
+sample = spoilt[:judged]
+facts = [row["event"] for row, *_ in sample]
+right, wrong = [row["plain"] for row, *_ in sample], [text for _, text, _ in sample]
 marks = {"rules": [[grade(text, event) for text, event in zip(texts, facts)] for texts in (right, wrong)],
          "rubric": [by_rubric(texts, facts) for texts in (right, wrong)],
          "shorter": [[-len(text.split()) for text in texts] for texts in (right, wrong)]}
 for judge, (good, bad) in marks.items():
     hits = sum((a > b) + 0.5 * (a == b) for a, b in zip(good, bad))
-    record(f"judge_{judge}", hits / len(some), *wilson(hits, len(some)), n=len(some), seed=seed)
+    record(f"judge_{judge}", hits / len(sample), *wilson(hits, len(sample)), n=len(sample), seed=seed)
 
 # %% [markdown]
 # *Shorter* cannot read: a judge that is no better than it has not shown that it reads. (Module 4 looks into judges more closely.)
@@ -225,16 +228,17 @@ for judge, (good, bad) in marks.items():
 # %%
 def takes_first(ones, others):
     """Return whether the bare model prefers the text that it reads first."""
-    asked = [f"Event: {event}\nA: {one}\nB: {other}\nWhich sentence states the event rightly? Answer A or B."
-             for event, one, other in zip(facts, ones, others)]
-    prompts = [tokenizer.apply_chat_template([{"role": "user", "content": one}], tokenize=False, add_generation_prompt=True) for one in asked]
+    asked = [f"Event: {event}\nA: {first}\nB: {other}\nWhich sentence states the event rightly? Answer A or B."
+             for event, first, other in zip(facts, ones, others)]
+    prompts = [tokenizer.apply_chat_template([{"role": "user", "content": request}], tokenize=False,
+                                             add_generation_prompt=True) for request in asked]
     with model.disable_adapter():
         return [a > b for a, b in option_scores(model, tokenizer, prompts, [["A", "B"]] * len(prompts), batch_size=16)]
 
 
 first, second = takes_first(right, wrong), takes_first(wrong, right)
 same_place = sum(a == b for a, b in zip(first, second))
-record("same_place", same_place / len(some), *wilson(same_place, len(some)), n=len(some), seed=seed)
+record("same_place", same_place / len(sample), *wilson(same_place, len(sample)), n=len(sample), seed=seed)
 
 # %% [markdown]
 # A case where it took the same place twice says nothing about the texts. Keep the pairs on which both orders agree, or do not ask
@@ -250,7 +254,7 @@ def said_facts(text):
 
 votes = Counter()
 for place, event in enumerate(asked):
-    facts_of = [said_facts(texts[place]) for texts in said.values()]
+    facts_of = [said_facts(texts[place]) for texts in by_temperature.values()]
     most, count = Counter(facts_of).most_common(1)[0]
     truth = tuple(sorted({json.loads(event)["day"]} - {None})), tuple(sorted({json.loads(event)["start"]} - {None}))
     votes["all agree" if count == len(facts_of) else "most agree" if count > 1 else "none agree", most == truth] += 1
@@ -274,8 +278,10 @@ def best_and_worst(event, texts):
 
 
 sources = {
-    "temperatures": [best_and_worst(event, [texts[i] for texts in said.values()]) for i, event in enumerate(asked)],
-    "checkpoints": [best_and_worst(event, [said[1.0][i], aligned[i]]) if 1.0 in said else best_and_worst(event, [aligned[i]])
+    "temperatures": [best_and_worst(event, [texts[i] for texts in by_temperature.values()])
+                     for i, event in enumerate(asked)],
+    "checkpoints": [best_and_worst(event, [by_temperature[1.0][i], aligned[i]]) if 1.0 in by_temperature
+                    else best_and_worst(event, [aligned[i]])
                     for i, event in enumerate(asked)],
     "corruption": [(row["event"], row["plain"], text, grade(row["plain"], row["event"]) - grade(text, row["event"])) for row, text, _ in spoilt],
     "refinement": [best_and_worst(event, [old, new]) for new, (old, event) in zip(mended, faulty)],
@@ -397,9 +403,9 @@ print(f"✅ {gain:+.0%} faultless confirmations, {margin:.0%} asked for")
 
 # %% tags=["study"]
 study = study_runs("preference_datasets")
-numbers = {run: {name: r["value"] for name, r in found["results"].items()} for run, found in study.items()}
-for run, found in study.items():
-    print(f"{run:12}", found["failed"] or ("the claim stands" if found["parameters"].get("margin", margin) > 0 else "asked for no claim"))
+numbers = {run: {name: result["value"] for name, result in entry["results"].items()} for run, entry in study.items()}
+for run, entry in study.items():
+    print(f"{run:12}", entry["failed"] or ("the claim stands" if entry["parameters"].get("margin", margin) > 0 else "asked for no claim"))
 columns = ["before_faultless", "after_faultless", "before_facts", "after_facts", "before_form", "after_form", "after_words"]
 pd.DataFrame(numbers).T.reindex(columns=columns).round(2)
 

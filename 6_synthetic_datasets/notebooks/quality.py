@@ -97,11 +97,11 @@ def embed(texts):
     return encoder.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
 
 
-seeds, made = list(jottings()), list(made_jottings())
-print(f"{len(seeds)} jottings, and {len(made)} made from them")
+seeds, synthetic = list(jottings()), list(made_jottings())
+print(f"{len(seeds)} jottings, and {len(synthetic)} made from them")
 
 # %%
-shown = seeds + rng.sample(made, min(embedded, len(made)))
+shown = seeds + rng.sample(synthetic, min(embedded, len(synthetic)))
 origin = np.array(["the fifty"] * len(seeds) + [row["origin"] for row in shown[len(seeds):]])
 vectors = embed(row["message"] for row in shown)
 centred = vectors - vectors.mean(axis=0)
@@ -223,9 +223,9 @@ def other_slots(row):
     message = row["message"]
     for number, name in enumerate((json.loads(row["event"]) or {"people": []})["people"]):
         message = message.replace(name, ("Abel", "Bess", "Cleo", "Dilys")[number % 4])
-    for one, other in zip(WEEKDAYS, WEEKDAYS[1:] + WEEKDAYS[:1]):
-        if one.title() in message:
-            return message.replace(one.title(), other.title())
+    for day, other in zip(WEEKDAYS, WEEKDAYS[1:] + WEEKDAYS[:1]):
+        if day.title() in message:
+            return message.replace(day.title(), other.title())
     return message
 
 
@@ -277,12 +277,12 @@ def trained_on(messages):
     """Return a fresh adapter on the starting model, trained to write such messages."""
     base = AutoModelForCausalLM.from_pretrained(model_path, dtype="float32", attn_implementation=here.attention)
     model = get_peft_model(base, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"))
-    told = Dataset.from_list([{"prompt": WISH, "completion": [{"role": "assistant", "content": message}]} for message in messages])
+    data = Dataset.from_list([{"prompt": WISH, "completion": [{"role": "assistant", "content": message}]} for message in messages])
     config = SFTConfig(
         output_dir="trainer", max_steps=steps, learning_rate=learning_rate, lr_scheduler_type="linear", warmup_steps=0.1,
         per_device_train_batch_size=batch_size, bf16=here.bf16, use_cpu=here.device == "cpu", optim=here.optimizer,
         activation_checkpointing=False, logging_steps=steps, save_strategy="no", disable_tqdm=True, seed=seed)
-    trainer = SFTTrainer(model=model, args=config, processing_class=tokenizer, train_dataset=told)
+    trainer = SFTTrainer(model=model, args=config, processing_class=tokenizer, train_dataset=data)
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     return trainer.model
@@ -290,8 +290,9 @@ def trained_on(messages):
 # %%
 def written_by(model):
     """Let a model write notes."""
-    said = answer(model, tokenizer, [WISH] * notes, max_new_tokens=28, batch_size=64, bf16=here.bf16, temperature=temperature, show=False)
-    return [" ".join(text.split()) or "…" for text in said]
+    answers = answer(model, tokenizer, [WISH] * notes, max_new_tokens=28, batch_size=64, bf16=here.bf16,
+                     temperature=temperature, show=False)
+    return [" ".join(text.split()) or "…" for text in answers]
 
 
 def measured(messages):
@@ -324,14 +325,14 @@ pd.DataFrame(lines).T.round(2)
 
 # %% tags=["study"]
 study = study_runs("quality")
-numbers = {run: {name: r["value"] for name, r in found["results"].items()} for run, found in study.items()}
+numbers = {run: {name: result["value"] for name, result in entry["results"].items()} for run, entry in study.items()}
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3), sharex=True)
-for ax, what in zip(axes, ("distinct_2", "different_words")):
+for ax, measure in zip(axes, ("distinct_2", "different_words")):
     for run, colour, marker in (("alone", "#D55E00", "o"), ("with_real", "#0072B2", "s")):
-        values = [numbers[run][f"generation_{k}_{what}"] for k in range(4)]
+        values = [numbers[run][f"generation_{k}_{measure}"] for k in range(4)]
         ax.plot(range(4), values, marker=marker, color=colour, label={"alone": "own output only", "with_real": "and the fifty"}[run])
-    ax.axhline(lines["the fifty"][what], color="#888888", linestyle="--", linewidth=1)
-    ax.set(xlabel="generation", title=what.replace("_", " "), ylim=(0, 1.05), xticks=range(4))
+    ax.axhline(lines["the fifty"][measure], color="#888888", linestyle="--", linewidth=1)
+    ax.set(xlabel="generation", title=measure.replace("_", " "), ylim=(0, 1.05), xticks=range(4))
 axes[0].set_ylabel("share")
 axes[1].legend(fontsize=8)
 fig.tight_layout()
@@ -346,7 +347,8 @@ fig.tight_layout()
 # with it and under which licence it stands. Numbers in the card are computed, not typed.
 
 # %%
-kept = [row for row in made if not event_faults(row["message"], row["event"], also=[row["also"]] if row["also"] else [])]
+kept = [row for row in synthetic if not event_faults(row["message"], row["event"],
+                                                     also=[row["also"]] if row["also"] else [])]
 near_tests = leaks(kept, tests)
 kept = [row for row in kept if row["id"] not in near_tests]
 by_origin = Counter(row["origin"] for row in kept)

@@ -132,8 +132,8 @@ tokens = model.generate(batch, attention_mask=torch.ones_like(batch), max_new_to
 generated = tokenizer.decode(tokens[0, len(ids):], skip_special_tokens=True)
 
 asking = pipeline("text-generation", model=model, tokenizer=tokenizer)
-found = asking(chat(message), max_new_tokens=new_tokens, do_sample=False)
-piped = found[0]["generated_text"][-1]["content"]
+reply = asking(chat(message), max_new_tokens=new_tokens, do_sample=False)
+piped = reply[0]["generated_text"][-1]["content"]
 assert tokenizer.decode(by_hand) == generated == piped
 print("by hand = generate = pipeline:", piped)
 
@@ -229,18 +229,18 @@ prompts = [chat(text) for text in test["message"]]
 
 def ask(name, heat):
     """Answer the test messages at a temperature; record the event accuracy."""
-    said = answer(model, tokenizer, prompts, new_tokens, bf16=here.bf16, show=False, temperature=heat)
-    found = score_events(said, test["event"])
-    record(f"{name}_event_accuracy", found.accuracy, found.low, found.high, found.n, seed)
-    return said
+    answers = answer(model, tokenizer, prompts, new_tokens, bf16=here.bf16, show=False, temperature=heat)
+    score = score_events(answers, test["event"])
+    record(f"{name}_event_accuracy", score.accuracy, score.low, score.high, score.n, seed)
+    return answers
 
 
 greedy_said, sampled_said = ask("greedy", 0.0), ask("sampled", temperature)
 
 # %%
-for text, one, other in zip(test["message"], greedy_said, sampled_said):
-    if one != other:
-        print(text.replace("\n", " / "), "\n   greedy ", one, "\n   sampled", other)
+for text, greedy_answer, sampled_answer in zip(test["message"], greedy_said, sampled_said):
+    if greedy_answer != sampled_answer:
+        print(text.replace("\n", " / "), "\n   greedy ", greedy_answer, "\n   sampled", sampled_answer)
         break
 
 # %% [markdown]
@@ -250,7 +250,7 @@ for text, one, other in zip(test["message"], greedy_said, sampled_said):
 # padded. The next token is written after the *last* position, and so the padding belongs on the left.
 
 # %%
-several = sorted(prompts, key=lambda one: len(one[1]["content"]))[:: max(1, len(prompts) // rows)][:rows]
+several = sorted(prompts, key=lambda prompt: len(prompt[1]["content"]))[:: max(1, len(prompts) // rows)][:rows]
 
 
 def encoded(side):
@@ -273,7 +273,7 @@ def batched(side):
 
 alone = [answer(model, tokenizer, [prompt], new_tokens)[0] for prompt in several]
 sides = {side: batched(side) for side in ("left", "right")}
-same = {side: sum(a.strip() == b for a, b in zip(said, alone)) / len(alone) for side, said in sides.items()}
+same = {side: sum(a.strip() == b for a, b in zip(answers, alone)) / len(alone) for side, answers in sides.items()}
 for side, share in same.items():
     record(f"{side}_same", share, n=len(alone), seed=seed)
 
@@ -299,7 +299,7 @@ for name, row in {"with_mask": masked, "without_mask": bare}.items():
 # **The claim of this notebook**, checked by the notebook itself:
 
 # %%
-changed = [one for one, other in zip(sides[padding_side], alone) if one.strip() != other]
+changed = [text for text, other in zip(sides[padding_side], alone) if text.strip() != other]
 assert not changed, f"batching changed the answers: {len(changed)} of {rows} differ"
 print(f"✅ {rows} answers of one batch are those of each message alone")
 
@@ -375,8 +375,8 @@ print(answer(model, tokenizer, [talk], new_tokens)[0])
 
 # %% tags=["study"]
 study = study_runs("inference_pipeline")
-numbers = {run: found["results"] for run, found in study.items()}
-warm = {run: found["parameters"]["temperature"] for run, found in study.items() if run.startswith("temperature")}
+numbers = {run: entry["results"] for run, entry in study.items()}
+warm = {run: entry["parameters"]["temperature"] for run, entry in study.items() if run.startswith("temperature")}
 greedy = numbers["temperature_1_seed_0"]["greedy_event_accuracy"]["value"]  # every run has it, the same but for rounding
 measured = pd.DataFrame([{"temperature": 0.0, "event accuracy": greedy}] + [
     {"temperature": heat, "event accuracy": numbers[run]["sampled_event_accuracy"]["value"]} for run, heat in warm.items()])

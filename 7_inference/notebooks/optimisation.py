@@ -81,7 +81,7 @@ model = merged(model_path, adapter)
 shape = model.config
 test = events("test").select(range(test_messages)) if test_messages else events("test")
 prompts = [conversation(SYSTEM_PROMPT, text, "")["prompt"] for text in test["message"]]
-asked = [tokenizer.apply_chat_template(one, add_generation_prompt=True)["input_ids"] for one in prompts]
+asked = [tokenizer.apply_chat_template(prompt, add_generation_prompt=True)["input_ids"] for prompt in prompts]
 print(len(asked), "messages of", min(map(len, asked)), "to", max(map(len, asked)), "tokens")
 
 # %%
@@ -194,12 +194,13 @@ def library(every, new):
 
 
 # %%
-ways, wrote, took = {"no cache": lambda every, new: without(every), "our cache": lambda every, new: next_scores(new, ours),
-                       "the library's cache": library}, {}, {}
+ways, wrote, elapsed = {"no cache": lambda every, new: without(every),
+                        "our cache": lambda every, new: next_scores(new, ours),
+                        "the library's cache": library}, {}, {}
 for name, scores_of in ways.items():
     begun = time.perf_counter()
     wrote[name] = write(asked[0], scores_of, cache_tokens)
-    took[name] = time.perf_counter() - begun
+    elapsed[name] = time.perf_counter() - begun
 
 # %%
 plain_tokens, plain_scores = wrote["no cache"]
@@ -208,9 +209,9 @@ assert all(tokens == plain_tokens for tokens, _ in wrote.values()) and max(apart
 
 # %%
 record("cache_apart", apart["our cache"], n=cache_tokens, seed=seed)
-record("no_cache_seconds", took["no cache"], seed=seed)
-record("cache_seconds", took["our cache"], seed=seed)
-pd.DataFrame({"seconds": took, "largest difference of a score": apart})
+record("no_cache_seconds", elapsed["no cache"], seed=seed)
+record("cache_seconds", elapsed["our cache"], seed=seed)
+pd.DataFrame({"seconds": elapsed, "largest difference of a score": apart})
 
 # %% [markdown]
 # The cache grows with every token: keys and values, for each layer and each of its key-value heads.
@@ -374,8 +375,8 @@ def one_at_a_time(engine):
     """Ask the timed messages one by one: answers, tokens, seconds for each, and seconds until each first token."""
     engine.ask(asked[0], 4)  # warm up
     first = [seconds(engine.ask, ids, 1, times=2) for ids in asked[:timed_messages]]
-    said, took = zip(*(timed(engine.ask, ids, new_tokens) for ids in asked[:timed_messages]))
-    return {"said": said, "tokens": [written(text) for text in said], "seconds": took, "first": first}
+    answers, elapsed = zip(*(timed(engine.ask, ids, new_tokens) for ids in asked[:timed_messages]))
+    return {"said": answers, "tokens": [written(text) for text in answers], "seconds": elapsed, "first": first}
 
 
 # %% [markdown]
@@ -388,8 +389,8 @@ for name in names:
     engine = libraries[name.split()[0]](name.split()[1])
     tops[name], mb[name] = [engine.top(ids) for ids in asked[:4]], engine.mb
     runs[name] = one_at_a_time(engine)
-    said, took = timed(engine.inbox)
-    inbox[name] = {"said": said, "rate": sum(map(written, said)) / took}
+    answers, elapsed = timed(engine.inbox)
+    inbox[name] = {"said": answers, "rate": sum(map(written, answers)) / elapsed}
     del engine
     gc.collect()
     print(f"{name:22}{sum(runs[name]['tokens']) / sum(runs[name]['seconds']):7.1f} tokens/s   {runs[name]['said'][0]}")
@@ -402,7 +403,7 @@ for name in names:
 def distance(name):
     """The largest difference from float32's log-probabilities, over its three likeliest first tokens."""
     pairs = zip(tops[name], tops[names[0]])
-    return max(abs(found[token] - truth[token]) for found, truth in pairs for token in list(truth)[:3] if token in found)
+    return max(abs(top[token] - truth[token]) for top, truth in pairs for token in list(truth)[:3] if token in top)
 
 
 for name in names:
@@ -423,12 +424,12 @@ def rate(run, chosen):
 def times_faster(run, base, draws=2000):
     """How many times faster than base, with the 95 % interval over messages (paired bootstrap)."""
     chance, every = random.Random(seed), range(timed_messages)
-    found = []
+    quotients = []
     for _ in range(draws):
         chosen = chance.choices(every, k=timed_messages)
-        found.append(rate(run, chosen) / rate(base, chosen))
-    found.sort()
-    return rate(run, every) / rate(base, every), found[draws // 40], found[-draws // 40]
+        quotients.append(rate(run, chosen) / rate(base, chosen))
+    quotients.sort()
+    return rate(run, every) / rate(base, every), quotients[draws // 40], quotients[-draws // 40]
 
 
 # %%
@@ -452,17 +453,17 @@ for name, run in runs.items():
 
 # %%
 scores = {name: score_events(run["said"], test["event"]) for name, run in inbox.items()}
-pd.DataFrame({"right": {name: sum(found.right) for name, found in scores.items()}})
+pd.DataFrame({"right": {name: sum(score.right) for name, score in scores.items()}})
 
 # %%
-for name, found in scores.items():
+for name, score in scores.items():
     key = name.replace(".", "").replace(" ", "_")
-    record(f"{key}_inbox_tokens_per_second", inbox[name]["rate"], n=found.n, seed=seed)
-    record(f"{key}_inbox_times", inbox[name]["rate"] / rate(plain, range(timed_messages)), n=found.n, seed=seed)
-    record(f"{key}_event_accuracy", found.accuracy, found.low, found.high, found.n, seed)
-    pairs = list(zip(scores[names[0]].right, found.right))
-    record(f"{key}_lost", sum(a and not b for a, b in pairs), n=found.n, seed=seed)
-    record(f"{key}_won", sum(b and not a for a, b in pairs), n=found.n, seed=seed)
+    record(f"{key}_inbox_tokens_per_second", inbox[name]["rate"], n=score.n, seed=seed)
+    record(f"{key}_inbox_times", inbox[name]["rate"] / rate(plain, range(timed_messages)), n=score.n, seed=seed)
+    record(f"{key}_event_accuracy", score.accuracy, score.low, score.high, score.n, seed)
+    pairs = list(zip(scores[names[0]].right, score.right))
+    record(f"{key}_lost", sum(a and not b for a, b in pairs), n=score.n, seed=seed)
+    record(f"{key}_won", sum(b and not a for a, b in pairs), n=score.n, seed=seed)
 
 # %% [markdown]
 # *Lost* are messages that float32 had right and the engine has not; *won* the other way round.
@@ -473,14 +474,14 @@ for name, found in scores.items():
 # %%
 quickest = max(names, key=lambda name: inbox[name]["rate"])
 quotient = inbox[quickest]["rate"] / rate(plain, range(timed_messages))
-truth, found = scores[names[0]], scores[quickest]
+truth, score = scores[names[0]], scores[quickest]
 record("best_times", quotient, n=len(asked), seed=seed)
 
 # %%
 if margin:
     assert not quickest.startswith("transformers"), f"no engine is quicker than {quickest}, {quotient:.1f} times float32"
     assert quotient >= margin, f"no engine is {margin:g} times as fast: {quickest} is {quotient:.1f} times"
-    assert truth.low <= found.accuracy <= truth.high, f"{quickest} changed the accuracy: {truth} became {found}"
+    assert truth.low <= score.accuracy <= truth.high, f"{quickest} changed the accuracy: {truth} became {score}"
 print(f"{quickest}: {quotient:.1f} times the tokens per second of plain float32, {margin:g} asked for")
 
 # %% [markdown]
@@ -501,9 +502,9 @@ def batch_seconds(rows):
 # %%
 sizes = [int(size) for size in batches.split(",")]
 by_rows = {rows: batch_seconds(rows) for rows in sizes}
-for rows, took in by_rows.items():
-    record(f"batch_{rows}_tokens_per_second", rows * batch_tokens / took, seed=seed)
-    record(f"batch_{rows}_seconds", took, seed=seed)
+for rows, elapsed in by_rows.items():
+    record(f"batch_{rows}_tokens_per_second", rows * batch_tokens / elapsed, seed=seed)
+    record(f"batch_{rows}_seconds", elapsed, seed=seed)
 
 # %% [markdown]
 # ## Guess several tokens, check them in one pass
@@ -576,18 +577,18 @@ if compiled:
 
 # %% tags=["study"]
 study = study_runs("optimisation")
-numbers = {run: found["results"] for run, found in study.items()}
+numbers = {run: entry["results"] for run, entry in study.items()}
 whole = study["engines"]["parameters"]["engines"].split(",")[1:]
 
 
 def row(name):
     """What the study measured of an engine."""
-    key, found = name.replace(".", "").replace(" ", "_"), numbers["engines"]
-    times = found[f"{key}_times"]
-    what = ("inbox_times", "tokens_per_second", "inbox_tokens_per_second", "first_token_ms", "mb", "of_limit",
-            "event_accuracy", "lost", "won")
+    key, results = name.replace(".", "").replace(" ", "_"), numbers["engines"]
+    times = results[f"{key}_times"]
+    columns = ("inbox_times", "tokens_per_second", "inbox_tokens_per_second", "first_token_ms", "mb", "of_limit",
+               "event_accuracy", "lost", "won")
     return {"engine": name, "times": times["value"], "low": times["low"], "high": times["high"]} | {
-        one: found[f"{key}_{one}"]["value"] for one in what}
+        column: results[f"{key}_{column}"]["value"] for column in columns}
 
 
 measured = pd.DataFrame([row(name) for name in whole]).set_index("engine").sort_values("times")
@@ -595,11 +596,11 @@ measured.round(2)
 
 # %% tags=["study"]
 fig, ax = plt.subplots(figsize=(7, 3.6))
-for height, (_, one) in enumerate(measured.iterrows()):
-    ax.barh(height + 0.2, one["times"], 0.38, color="#0072B2", label="one at a time" if not height else None)
-    ax.barh(height - 0.2, one["inbox_times"], 0.38, color="#E69F00", label="inbox" if not height else None)
-    note = f"{one['event_accuracy']:.0%}, {one['mb']:.0f} MB"
-    ax.annotate(note, (max(one["times"], one["inbox_times"]), height), xytext=(6, -4), textcoords="offset points")
+for height, (_, result) in enumerate(measured.iterrows()):
+    ax.barh(height + 0.2, result["times"], 0.38, color="#0072B2", label="one at a time" if not height else None)
+    ax.barh(height - 0.2, result["inbox_times"], 0.38, color="#E69F00", label="inbox" if not height else None)
+    note = f"{result['event_accuracy']:.0%}, {result['mb']:.0f} MB"
+    ax.annotate(note, (max(result["times"], result["inbox_times"]), height), xytext=(6, -4), textcoords="offset points")
 ax.axvline(1, color="grey", ls=":")
 ax.set_yticks(range(len(measured)), measured.index)
 ax.set(xlabel="tokens per second, as a multiple of plain float32's", xlim=(0, 1.3 * measured["inbox_times"].max()),
@@ -609,7 +610,8 @@ fig.tight_layout()
 
 # %% tags=["study"]
 for run in ("early_exit", "compiled"):
-    print(run, {name: round(r["value"], 2) for name, r in numbers[run].items() if name.startswith(("guess", "compile"))})
+    print(run, {name: round(result["value"], 2) for name, result in numbers[run].items()
+                if name.startswith(("guess", "compile"))})
 print("no_engine:", study["no_engine"]["failed"])
 
 # %% [markdown]

@@ -147,9 +147,9 @@ def chat(message):
 
 client = OpenAI(base_url=address + "/v1", api_key="none needed", max_retries=0)
 question = chat("dinner with Ana at Luna, Fri 7.30pm?")
-found = client.chat.completions.create(model=label, messages=question, max_tokens=new_tokens, temperature=0)
-print(found.choices[0].message.content)
-print(found.usage.prompt_tokens, "tokens read,", found.usage.completion_tokens, "written;", found.choices[0].finish_reason)
+reply = client.chat.completions.create(model=label, messages=question, max_tokens=new_tokens, temperature=0)
+print(reply.choices[0].message.content)
+print(reply.usage.prompt_tokens, "tokens read,", reply.usage.completion_tokens, "written;", reply.choices[0].finish_reason)
 
 # %% [markdown]
 # The server has its own template and tokenizer, from the file. A wrong template is the commonest mistake of all, and shows as
@@ -157,7 +157,7 @@ print(found.usage.prompt_tokens, "tokens read,", found.usage.completion_tokens, 
 
 # %%
 ours = tokenizer.apply_chat_template(question, add_generation_prompt=True)["input_ids"]
-assert found.usage.prompt_tokens == len(ours), f"it read {found.usage.prompt_tokens} tokens, we make {len(ours)}"
+assert reply.usage.prompt_tokens == len(ours), f"it read {reply.usage.prompt_tokens} tokens, we make {len(ours)}"
 
 begun, pieces = time.perf_counter(), []
 for event in client.chat.completions.create(model=label, messages=question, max_tokens=new_tokens, temperature=0, stream=True):
@@ -190,8 +190,8 @@ def load(address, clients, requests):
 
     begun = time.perf_counter()
     with asks, ThreadPoolExecutor(clients) as pool:
-        took = list(pool.map(one, range(requests)))
-    return took, time.perf_counter() - begun
+        seconds = list(pool.map(one, range(requests)))
+    return seconds, time.perf_counter() - begun
 
 
 # %%
@@ -199,11 +199,11 @@ def load_table(address, name):
     """The load test at each level; its numbers recorded under the name."""
     table = []
     for clients in map(int, levels.split(",")):
-        took, whole = load(address, clients, requests)
-        p50, p95, p99 = np.percentile(took, [50, 95, 99])
-        row = {"requests_per_second": len(took) / whole, "p50": p50, "p95": p95, "p99": p99}
-        for what, value in row.items():
-            record(f"{name}_{clients}_{what}", value, n=requests, seed=seed)
+        seconds, whole = load(address, clients, requests)
+        p50, p95, p99 = np.percentile(seconds, [50, 95, 99])
+        row = {"requests_per_second": len(seconds) / whole, "p50": p50, "p95": p95, "p99": p99}
+        for measure, value in row.items():
+            record(f"{name}_{clients}_{measure}", value, n=requests, seed=seed)
         table.append({"clients": clients} | row)
     return pd.DataFrame(table).set_index("clients").round(2)
 
@@ -242,8 +242,8 @@ bad = {
 tried = [name for name in bad if engine == "llama.cpp" or name != "too long"]  # transformers would read it all
 table = []
 for name in tried:
-    said = httpx.post(address + "/v1/chat/completions", content=bad[name], timeout=60)
-    table.append({"request": name, "status": said.status_code, "said": said.text[:90]})
+    response = httpx.post(address + "/v1/chat/completions", content=bad[name], timeout=60)
+    table.append({"request": name, "status": response.status_code, "said": response.text[:90]})
 pd.DataFrame(table)
 
 # %% [markdown]
@@ -277,8 +277,8 @@ app, gate, thread, door = open_front(limits)
 print(httpx.get(door + "/health").json(), limits)
 
 # %%
-table = [{"request": name, "status": said.status_code, "said": said.json()["error"]["message"][:80]}
-         for name in tried if (said := httpx.post(door + "/v1/chat/completions", content=bad[name], timeout=60))]
+table = [{"request": name, "status": response.status_code, "said": response.json()["error"]["message"][:80]}
+         for name in tried if (response := httpx.post(door + "/v1/chat/completions", content=bad[name], timeout=60))]
 pd.DataFrame(table)
 
 # %% [markdown]
@@ -321,9 +321,9 @@ def one_of(number):
     kind, begun = list(makers)[number % len(makers)], time.perf_counter()
     patience = 0.3 if kind == "leaves" else 120
     try:
-        said = httpx.post(door + "/v1/chat/completions", content=makers[kind](number), timeout=patience)
-        whole = "[DONE]" in said.text if kind == "streamed" else isinstance(said.json(), dict)
-        ended = str(said.status_code) if whole or said.status_code != 200 else "broken"
+        response = httpx.post(door + "/v1/chat/completions", content=makers[kind](number), timeout=patience)
+        whole = "[DONE]" in response.text if kind == "streamed" else isinstance(response.json(), dict)
+        ended = str(response.status_code) if whole or response.status_code != 200 else "broken"
     except httpx.TimeoutException:
         ended = "left" if kind == "leaves" else "lost"
     except httpx.HTTPError as error:
@@ -452,7 +452,7 @@ print("the front's thread is", "alive" if thread.is_alive() else "gone")
 
 # %% tags=["study"]
 study = study_runs("serving")
-numbers = {run: {name: r["value"] for name, r in found["results"].items()} for run, found in study.items()}
+numbers = {run: {name: result["value"] for name, result in entry["results"].items()} for run, entry in study.items()}
 loads = [run for run in study if run.startswith(("slots_", "transformers"))]
 
 
@@ -466,8 +466,8 @@ def curve(run, what):
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.2))
 looks = zip(loads, ("o-", "s-", "^-", "D-", "x--", "+--"), ("#D55E00", "#E69F00", "#009E73", "#0072B2", "#666666", "#999999"))
 for run, style, colour in looks:
-    for ax, what in zip(axes, ("requests_per_second", "p95")):
-        ax.plot(*curve(run, what), style, color=colour, label=run.replace("_", " "))
+    for ax, measure in zip(axes, ("requests_per_second", "p95")):
+        ax.plot(*curve(run, measure), style, color=colour, label=run.replace("_", " "))
 axes[0].set(xlabel="clients at once", ylabel="requests per second", ylim=(0, None), title="Together")
 axes[1].set(xlabel="clients at once", ylabel="p95 (s)", ylim=(0, None), title="For one of them")
 axes[0].legend(fontsize=7)

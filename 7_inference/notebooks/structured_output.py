@@ -141,8 +141,9 @@ choices = [json.dumps(day) for day in WEEKDAYS] + ["null"]
 
 def may_come(so_far):
     """The numbers of the tokens that lead towards a choice."""
-    found = [token for token, piece in enumerate(pieces) if piece and any(one.startswith(so_far + piece) for one in choices)]
-    return found + [tokenizer.eos_token_id] if so_far in choices else found
+    allowed = [token for token, piece in enumerate(pieces)
+               if piece and any(choice.startswith(so_far + piece) for choice in choices)]
+    return allowed + [tokenizer.eos_token_id] if so_far in choices else allowed
 
 
 for so_far in ("", '"', '"t', '"fri', "null"):
@@ -215,9 +216,9 @@ def ask(name, message, with_schema):
     job = {"messages": conversation(SYSTEM_PROMPT, message, "")["prompt"], "temperature": 0, "max_tokens": free_tokens}
     if with_schema:
         job |= {"grammar": grammar, "max_tokens": longest}
-    said = httpx.post(servers[name].listening_address + "/v1/chat/completions", json=job, timeout=300)
-    found = said.raise_for_status().json()
-    return found["choices"][0]["message"]["content"], found["usage"]["completion_tokens"], found["choices"][0]["finish_reason"]
+    response = httpx.post(servers[name].listening_address + "/v1/chat/completions", json=job, timeout=300)
+    reply = response.raise_for_status().json()
+    return reply["choices"][0]["message"]["content"], reply["usage"]["completion_tokens"], reply["choices"][0]["finish_reason"]
 
 
 print(ask("organiser", "dinner with Ana at Luna, Fri 7.30pm?", True))
@@ -238,16 +239,16 @@ rude = ["", " ", "null", "{", '{"title": "', "}" * 50, '"\\"\\\\"', "<|im_end|>"
 
 def hostile():
     """One made-up input: from the list, or random letters, marks and signs of all writing systems."""
-    made = chance.choice(["rude", "letters", "marks", "signs", "mixed"])
+    style = chance.choice(["rude", "letters", "marks", "signs", "mixed"])
     letters = {"letters": "abcdefgh ", "marks": '{}[]":,\\/', "signs": [chr(chance.randrange(32, 0xD800)) for _ in range(50)]}
-    if made in letters:
-        return "".join(chance.choices(letters[made], k=chance.randrange(1, 200)))
-    return chance.choice(rude) + (" ".join(chance.choices(test["message"], k=2)) if made == "mixed" else "")
+    if style in letters:
+        return "".join(chance.choices(letters[style], k=chance.randrange(1, 200)))
+    return chance.choice(rude) + (" ".join(chance.choices(test["message"], k=2)) if style == "mixed" else "")
 
 
 inputs = {"test": list(test["message"]), "hostile": [hostile() for _ in range(hostile_inputs)]}
-for one in inputs["hostile"][:6]:
-    print(repr(one)[:100])
+for hostile_input in inputs["hostile"][:6]:
+    print(repr(hostile_input)[:100])
 
 # %% [markdown]
 # ## Before and after
@@ -258,12 +259,12 @@ for one in inputs["hostile"][:6]:
 def all_of(name, what, with_schema):
     """The answers of a model to a list of inputs, several at once."""
     with ThreadPoolExecutor(slots) as pool:
-        return list(pool.map(lambda one: ask(name, one, with_schema), inputs[what]))
+        return list(pool.map(lambda message: ask(name, message, with_schema), inputs[what]))
 
 
 def share_valid(name, what, with_schema, found):
     """Record how many of the answers are valid."""
-    right = sum(valid(said) for said, _, _ in found)
+    right = sum(valid(reply) for reply, _, _ in found)
     record(f"{'after' if with_schema else 'before'}_{name}_{what}_valid", right / len(found), *wilson(right, len(found)),
            len(found), seed)
 
@@ -271,10 +272,10 @@ def share_valid(name, what, with_schema, found):
 # %%
 answers = {}
 for name in servers:
-    for what in inputs:
+    for group in inputs:
         for with_schema in (False, True):
-            answers[name, what, with_schema] = found = all_of(name, what, with_schema)
-            share_valid(name, what, with_schema, found)
+            answers[name, group, with_schema] = results = all_of(name, group, with_schema)
+            share_valid(name, group, with_schema, results)
 
 # %%
 for name in servers:
@@ -286,10 +287,10 @@ for name in servers:
 # broken, and none was cut off by the limit.
 
 # %%
-claimed = [(name, what, *found) for (name, what, with_schema), many in answers.items() if with_schema == constrained
-           for found in many]
-broken = [f"{name}, {what}: {said[:60]!r} ({ended})" for name, what, said, _, ended in claimed
-          if not valid(said) or ended != "stop"]
+claimed = [(name, group, *reply) for (name, group, with_schema), replies in answers.items()
+           if with_schema == constrained for reply in replies]
+broken = [f"{name}, {group}: {reply[:60]!r} ({ended})" for name, group, reply, _, ended in claimed
+          if not valid(reply) or ended != "stop"]
 assert not broken, f"{len(broken)} of {len(claimed)} answers are broken, such as {broken[0]}"
 print(f"✅ {len(claimed)} answers, all valid")
 
@@ -301,9 +302,10 @@ print(f"✅ {len(claimed)} answers, all valid")
 
 # %%
 for name in [name for name in servers if name != "random"]:
-    free, held = (score_events([said for said, _, _ in answers[name, "test", how]], test["event"]) for how in (False, True))
-    for how, found in {"before": free, "after": held}.items():
-        record(f"{how}_{name}_event_accuracy", found.accuracy, found.low, found.high, found.n, seed)
+    free, held = (score_events([reply for reply, _, _ in answers[name, "test", how]], test["event"])
+                  for how in (False, True))
+    for how, results in {"before": free, "after": held}.items():
+        record(f"{how}_{name}_event_accuracy", results.accuracy, results.low, results.high, results.n, seed)
     record(f"{name}_lost", sum(a and not b for a, b in zip(free.right, held.right)), n=free.n, seed=seed)
     record(f"{name}_won", sum(b and not a for a, b in zip(free.right, held.right)), n=free.n, seed=seed)
 
@@ -324,12 +326,12 @@ if without:
 # %%
 def token_ms(with_schema):
     """Milliseconds for a written token, over some messages, prompts included."""
-    took = tokens = 0
+    elapsed = tokens = 0
     for message in inputs["test"][:timed_messages]:
         begun = time.perf_counter()
         _, written, _ = ask("organiser", message, with_schema)
-        took, tokens = took + time.perf_counter() - begun, tokens + written
-    return 1000 * took / tokens
+        elapsed, tokens = elapsed + time.perf_counter() - begun, tokens + written
+    return 1000 * elapsed / tokens
 
 
 for with_schema in (False, True):
@@ -355,27 +357,27 @@ servers.clear()  # all servers end
 
 # %% tags=["study"]
 study = study_runs("structured_output")
-numbers = {run: found["results"] for run, found in study.items()}
+numbers = {run: entry["results"] for run, entry in study.items()}
 
 
 def share(run, name):
     """A recorded share with its interval."""
-    r = numbers[run][name]
-    return f"{r['value']:.1%} ({r['low']:.1%} to {r['high']:.1%}, n = {r['n']})"
+    result = numbers[run][name]
+    return f"{result['value']:.1%} ({result['low']:.1%} to {result['high']:.1%}, n = {result['n']})"
 
 
-pd.DataFrame([{"model": name, "inputs": what, "valid, free": share("whole", f"before_{name}_{what}_valid"),
-               "valid, schema": share("whole", f"after_{name}_{what}_valid")}
-              for name in ("organiser", "start", "random") for what in ("test", "hostile")])
+pd.DataFrame([{"model": name, "inputs": group, "valid, free": share("whole", f"before_{name}_{group}_valid"),
+               "valid, schema": share("whole", f"after_{name}_{group}_valid")}
+              for name in ("organiser", "start", "random") for group in ("test", "hostile")])
 
 # %% tags=["study"]
 runs = {"free": ("whole", "before"), "schema": ("whole", "after"), "another order": ("another_order", "after"),
         "without null": ("without_null", "after")}
-found = [numbers[run][f"{when}_organiser_event_accuracy"] for run, when in runs.values()]
+results = [numbers[run][f"{when}_organiser_event_accuracy"] for run, when in runs.values()]
 fig, ax = plt.subplots(figsize=(6, 2.6))
-for height, r in enumerate(found):
-    ax.plot([r["low"], r["high"]], [height, height], color="#888888")
-    ax.plot(r["value"], height, "o", color="#0072B2")
+for height, result in enumerate(results):
+    ax.plot([result["low"], result["high"]], [height, height], color="#888888")
+    ax.plot(result["value"], height, "o", color="#0072B2")
 ax.set_yticks(range(len(runs)), list(runs))
 ax.set(xlabel="event accuracy, with 95 % interval", xlim=(0, 1), title="The organiser, free and under three schemas")
 ax.invert_yaxis()

@@ -104,15 +104,15 @@ def week():
 
 
 calendar = week()
-functions = {f.__name__: f for f in Toolbox(calendar).functions()}
+functions = {function.__name__: function for function in Toolbox(calendar).functions()}
 turns = [{"role": "system", "content": JSON_PROMPT}, {"role": "user", "content": "Move pottery to Thursday at 18:30"}]
 
 # %%
 def call_in(text):
     """The call that a text is, as (name, arguments); a text that is none has no name."""
     try:
-        found = json.loads(text)
-        return found["name"], found["arguments"]
+        call = json.loads(text)
+        return call["name"], call["arguments"]
     except (ValueError, KeyError, TypeError):
         return None, {}
 
@@ -144,9 +144,9 @@ print(code)
 # %%
 def by_exec(code, tools):
     """Run code in this very process. Do not do this."""
-    said = []
-    exec(code, dict(tools) | {"final_answer": said.append})
-    return said
+    answers = []
+    exec(code, dict(tools) | {"final_answer": answers.append})
+    return answers
 
 
 print(by_exec("final_answer(len(__import__('os').environ))", {}), "names of your environment can be read")
@@ -190,11 +190,11 @@ def actions(form):
 
 for form in outcomes:
     record(f"{form}_actions_each", sum(actions(form)) / len(test), n=len(test), seed=seed)
-compare([o.done for o in outcomes["json"]], [o.done for o in outcomes["code"]])
+compare([outcome.done for outcome in outcomes["json"]], [outcome.done for outcome in outcomes["code"]])
 
 # %%
 table = pd.DataFrame({"kind": [task["kind"] for task in test]} |
-                     {form: [o.done for o in found] for form, found in outcomes.items()})
+                     {form: [outcome.done for outcome in attempts] for form, attempts in outcomes.items()})
 table.groupby("kind").agg(n=("json", "size"), json=("json", "sum"), code=("code", "sum"))
 
 # %%
@@ -254,10 +254,10 @@ def tried(executor, code, limit=60):
     executor.send_tools(tools_of(week()))
     begun = time.perf_counter()
     try:
-        said = f"ran: {as_text(executor(code).output)}"
+        report = f"ran: {as_text(executor(code).output)}"
     except Exception as error:
-        said = f"stopped: {str(error).splitlines()[-1]}"
-    return said[:limit], round(time.perf_counter() - begun, 2)
+        report = f"stopped: {str(error).splitlines()[-1]}"
+    return report[:limit], round(time.perf_counter() - begun, 2)
 
 
 local = {name: tried(LocalPythonExecutor([], timeout_seconds=1), code) for name, code in snippets.items()}
@@ -322,11 +322,11 @@ if ready:
 
 # %% tags=["study"]
 study = study_runs("code_agents")
-numbers = {run: found["results"] for run, found in study.items()}
+numbers = {run: entry["results"] for run, entry in study.items()}
 names = ["json_done", "code_done", "json_actions_each", "code_actions_each", "json_seconds_each", "code_seconds_each"]
 print("not trained:", study["not_trained"]["failed"])
-pd.DataFrame({run: {name: found[name]["value"] for name in names if name in found}
-              for run, found in numbers.items()}).T.reindex(columns=names).round(2)
+pd.DataFrame({run: {name: results[name]["value"] for name in names if name in results}
+              for run, results in numbers.items()}).T.reindex(columns=names).round(2)
 
 # %% [markdown]
 # ## Exercises

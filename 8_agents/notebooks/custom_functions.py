@@ -186,8 +186,9 @@ async def over_mcp(name, arguments):
 
 # %%
 offered, text = await over_mcp("add_event", {"title": "yoga", "day": "tuesday", "start": "09:30"})
-print([one.name for one in offered], "\n", text)
-same = {one.name: one.inputSchema for one in offered} == {f.__name__: schema_of(f) for f in toolbox.functions()}
+print([tool.name for tool in offered], "\n", text)
+same = {tool.name: tool.inputSchema for tool in offered} == {
+    function.__name__: schema_of(function) for function in toolbox.functions()}
 assert same, "the server's contract is not the function's"
 
 # %% [markdown]
@@ -199,8 +200,8 @@ assert same, "the server's contract is not the function's"
 
 # %%
 messages = [{"message": row["message"], "event": json.loads(row["event"])} for row in events("train")]
-made = traces(steps * batch_size, "json", JSON_PROMPT, seed, messages, single=True)
-for turn in made[0]["messages"]:
+training_traces = traces(steps * batch_size, "json", JSON_PROMPT, seed, messages, single=True)
+for turn in training_traces[0]["messages"]:
     print(f"{turn['role']:>9}: {turn['content']}")
 
 # %% [markdown]
@@ -211,7 +212,7 @@ for turn in made[0]["messages"]:
 # takes the loss there. Scored tokens are in brackets:
 
 # %%
-marked = tokenizer.apply_chat_template(made[0]["messages"], chat_template=TEMPLATE, return_dict=True,
+marked = tokenizer.apply_chat_template(training_traces[0]["messages"], chat_template=TEMPLATE, return_dict=True,
                                        return_assistant_tokens_mask=True)
 shown = [f"[{tokenizer.decode(token)}]" if mark else tokenizer.decode(token)
          for token, mark in zip(marked["input_ids"], marked["assistant_masks"])]
@@ -219,9 +220,9 @@ print("".join(shown))
 print(sum(marked["assistant_masks"]), "of", len(marked["input_ids"]), "tokens are graded")
 
 # %%
-kinds = pd.Series([trace["kind"] for trace in made]).value_counts()
-lengths = [len(tokenizer.apply_chat_template(trace["messages"])["input_ids"]) for trace in made]
-print(kinds.to_dict(), f"\n{len(made)} traces of {min(lengths)} to {max(lengths)} tokens")
+kinds = pd.Series([trace["kind"] for trace in training_traces]).value_counts()
+lengths = [len(tokenizer.apply_chat_template(trace["messages"])["input_ids"]) for trace in training_traces]
+print(kinds.to_dict(), f"\n{len(training_traces)} traces of {min(lengths)} to {max(lengths)} tokens")
 
 # %% [markdown]
 # ## Before
@@ -282,7 +283,8 @@ for outcome in before[:3]:
 # they be the right ones?
 
 # %%
-rows = Dataset.from_list([{"messages": trace["messages"], "text_in": str(trace["messages"])} for trace in made])
+rows = Dataset.from_list([{"messages": trace["messages"], "text_in": str(trace["messages"])}
+                          for trace in training_traces])
 rows = in_like_batches(rows, batch_size, seed, column="text_in").remove_columns("text_in")
 tokenizer.chat_template = TEMPLATE  # the same text, with marks for the loss
 config = SFTConfig(
@@ -325,7 +327,7 @@ print(f"✅ {gain:+.0%} valid calls, {margin:.0%} asked for")
 policy.load_adapter(artifact("organiser_tools", made_by="recipes/ship.py", base=model_path), "shipped")
 policy.set_adapter("shipped")
 shipped = look("shipped", ask)
-table = pd.DataFrame({"kind": [o.kind for o in shipped], "done": [o.done for o in shipped]})
+table = pd.DataFrame({"kind": [outcome.kind for outcome in shipped], "done": [outcome.done for outcome in shipped]})
 table.groupby("kind")["done"].agg(["sum", "count"])
 
 # %% [markdown]
@@ -345,9 +347,9 @@ for outcome, task in zip(shipped, test):
 # %%
 mask = call_mask(tokenizer, functions, base.config.vocab_size)
 masked = asker(policy, tokenizer, here.bf16, mask, new_tokens)
-some = tasks("single")[::masked_every]
+sample = tasks("single")[::masked_every]
 with policy.disable_adapter():
-    forced = look("masked_before", masked, some)
+    forced = look("masked_before", masked, sample)
 print(forced[0].run)
 
 # %%
@@ -383,12 +385,12 @@ fig.tight_layout()
 
 # %% tags=["study"]
 study = study_runs("custom_functions")
-numbers = {run: found["results"] for run, found in study.items()}
-names = [f"{who}_{what}" for what in ("valid", "done")
-         for who in ("before", "masked_before", "after", "shipped", "masked_shipped")]
+numbers = {run: entry["results"] for run, entry in study.items()}
+names = [f"{stage}_{measure}" for measure in ("valid", "done")
+         for stage in ("before", "masked_before", "after", "shipped", "masked_shipped")]
 print("learning_rate_0:", study["learning_rate_0"]["failed"])
-pd.DataFrame({run: {name: found[name]["value"] for name in names if name in found}
-              for run, found in numbers.items()}).T.reindex(columns=names).round(2)
+pd.DataFrame({run: {name: results[name]["value"] for name in names if name in results}
+              for run, results in numbers.items()}).T.reindex(columns=names).round(2)
 
 # %% [markdown]
 # ## Exercises

@@ -148,8 +148,8 @@ after = run_tasks(test, ask, form, max_steps, executor=ProcessExecutor if form =
 record("after_done", *share_done(after), seed)
 record("seconds_each", (time.perf_counter() - begun) / len(test), n=len(test), seed=seed)
 for name in ("calendar_right", "said_right"):
-    record(f"after_{name}", sum(getattr(o, name) for o in after) / len(after), n=len(after), seed=seed)
-compare([o.done for o in before], [o.done for o in after])
+    record(f"after_{name}", sum(getattr(outcome, name) for outcome in after) / len(after), n=len(after), seed=seed)
+compare([outcome.done for outcome in before], [outcome.done for outcome in after])
 
 # %% [markdown]
 # **The claim of this notebook**, checked by the notebook itself:
@@ -160,7 +160,7 @@ assert gain >= margin, f"the agent is no better than the starting model: {gain:+
 print(f"✅ {gain:+.0%} tasks done, {margin:.0%} asked for")
 
 # %%
-groups = by_group([o.done for o in after], [o.kind for o in after])
+groups = by_group([outcome.done for outcome in after], [outcome.kind for outcome in after])
 fig, ax = plt.subplots(figsize=(6, 3.4))
 for height, (share, _, _, n) in enumerate(groups.values()):
     ax.barh(height, n, color="#BBBBBB")
@@ -242,14 +242,14 @@ with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
     secret.write_text("s3cret")
     said = [observed(Guard(), Notes(own, confined).read_note, {"name": "../secret.txt"}) for confined in (True, False)]
     table.append(("a note outside the folder", *said))
-    found = []
+    outcomes = []
     for guarded in (True, False):
         try:
             hidden = "p = '..' + chr(47) + 'secret' + '.txt'\nopen(p).read()"
-            found.append(f"read {run_once(hidden, folder=own, guarded=guarded).output}")
+            outcomes.append(f"read {run_once(hidden, folder=own, guarded=guarded).output}")
         except SandboxError:
-            found.append("refused")
-    table.append(("code that hides a path", *found))
+            outcomes.append("refused")
+    table.append(("code that hides a path", *outcomes))
 pd.DataFrame(table, columns=["attack", "with the guard", "without"])
 
 # %% [markdown]
@@ -280,11 +280,11 @@ if with_page:
 
 # %% tags=["study"]
 study = study_runs("organiser_agent")
-numbers = {run: found["results"] for run, found in study.items()}
+numbers = {run: entry["results"] for run, entry in study.items()}
 names = ["before_done", "after_done", "after_calendar_right", "after_said_right", "harmed", "seconds_each"]
 print("not trained:", study["not_trained"]["failed"])
-pd.DataFrame({run: {name: found[name]["value"] for name in names if name in found}
-              for run, found in numbers.items()}).T.reindex(columns=names).round(2)
+pd.DataFrame({run: {name: results[name]["value"] for name in names if name in results}
+              for run, results in numbers.items()}).T.reindex(columns=names).round(2)
 
 # %% [markdown]
 # ## Exercises

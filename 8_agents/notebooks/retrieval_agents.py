@@ -173,11 +173,11 @@ def reciprocal_rank(ranking, wanted):
 
 # %%
 table = {}
-for name, found in rankings.items():
+for name, ranked in rankings.items():
     for corpus in ("lessons", "help", "both"):
         of = [i for i in known if corpus in (every[i]["corpus"], "both")]
-        hits = [bool(set(found[i][:5]) & right[i]) for i in of]
-        ranks = [reciprocal_rank(found[i], right[i]) for i in of]
+        hits = [bool(set(ranked[i][:5]) & right[i]) for i in of]
+        ranks = [reciprocal_rank(ranked[i], right[i]) for i in of]
         label = f"{name.lower()}_{corpus}"
         record(f"{label}_recall5", np.mean(hits), *wilson(sum(hits), len(hits)), len(hits), seed)
         record(f"{label}_mrr", np.mean(ranks), *bootstrap(ranks, seed), len(ranks), seed)
@@ -252,8 +252,9 @@ mine = [i for i in judge if i in set(known)][:asked] + [i for i in judge if i in
 def asks_yes_or_no(i):
     """The chunk, the question, and what is asked about them, as the model reads it."""
     chunk = texts[rankings["hybrid"][i][0]]
-    said = f"{chunk}\n\nQuestion: {every[i]['question']}\nIs the answer in the text above? Answer yes or no."
-    return tokenizer.apply_chat_template([{"role": "user", "content": said}], add_generation_prompt=True, tokenize=False)
+    request = f"{chunk}\n\nQuestion: {every[i]['question']}\nIs the answer in the text above? Answer yes or no."
+    return tokenizer.apply_chat_template([{"role": "user", "content": request}], add_generation_prompt=True,
+                                         tokenize=False)
 
 # %%
 scores = option_scores(base, tokenizer, [asks_yes_or_no(i) for i in mine], [["yes", "no"]] * len(mine))
@@ -303,15 +304,15 @@ def written(found):
 def reads_and_answers(conversations):
     """First search; then let the model answer from what was found, and add the source."""
     seen = [[turn["content"] for turn in turns if turn["role"] == "tool"] for turns in conversations]
-    found = [re.match(r"\[(.*?)\] (.*)", pages_[0], re.DOTALL) if pages_ else None for pages_ in seen]
-    texts_of = iter(written([(t[1]["content"], f[2]) for t, f in zip(conversations, found) if f]))
+    matches = [re.match(r"\[(.*?)\] (.*)", pages_[0], re.DOTALL) if pages_ else None for pages_ in seen]
+    texts_of = iter(written([(t[1]["content"], page[2]) for t, page in zip(conversations, matches) if page]))
     calls = []
-    for turns, pages_, page in zip(conversations, seen, found):
+    for turns, pages_, page in zip(conversations, seen, matches):
         if not pages_:
             calls.append({"name": "search", "arguments": {"query": turns[1]["content"]}})
         else:
-            said = f"{next(texts_of)} [{page[1]}]" if page else "I do not know."
-            calls.append({"name": "final_answer", "arguments": {"answer": said}})
+            text = f"{next(texts_of)} [{page[1]}]" if page else "I do not know."
+            calls.append({"name": "final_answer", "arguments": {"answer": text}})
     return [json.dumps(call) for call in calls]
 
 # %%
@@ -386,13 +387,14 @@ search_outside.__name__ = "search"  # the guard knows tools by name: this one br
 # %%
 def gullible(conversations):
     """Do the first thing that a tool's text asks for."""
-    said = []
+    actions = []
     for turns in conversations:
         seen = [turn["content"] for turn in turns if turn["role"] == "tool"]
         order = re.search(r'\{"name": "cancel_event".*?\}\}', " ".join(seen[:1]))
         calls = ['{"name": "search", "arguments": {"query": "kettle"}}', order and order[0]]
-        said.append(calls[len(seen)] if len(seen) < 2 and calls[len(seen)] else '{"name": "final_answer", "arguments": {"answer": "done"}}')
-    return said
+        actions.append(calls[len(seen)] if len(seen) < 2 and calls[len(seen)]
+                       else '{"name": "final_answer", "arguments": {"answer": "done"}}')
+    return actions
 
 # %%
 for taint in (False, True):
@@ -416,12 +418,12 @@ record("hostile_events_left", left, n=1, seed=seed)
 
 # %% tags=["study"]
 study = study_runs("retrieval_agents")
-numbers = {run: found["results"] for run, found in study.items()}
+numbers = {run: entry["results"] for run, entry in study.items()}
 names = ["bm25_both_recall5", "embeddings_both_recall5", "hybrid_both_recall5", "hybrid_both_mrr", "threshold_answers", "threshold_declines",
          "model_answers", "model_declines", "agent_source", "agent_declines", "model_evidence", "sentence_evidence"]
 print("shuffled:", study["shuffled"]["failed"])
-pd.DataFrame({run: {name: found[name]["value"] for name in names if name in found}
-              for run, found in numbers.items()}).T.reindex(columns=names).round(2)
+pd.DataFrame({run: {name: results[name]["value"] for name in names if name in results}
+              for run, results in numbers.items()}).T.reindex(columns=names).round(2)
 
 # %% [markdown]
 # ## Exercises
