@@ -27,11 +27,11 @@ def honest_reward(answer, event):
     """Return 0 to 1 for an answer, given the right event as JSON text."""
     truth = json.loads(event)
     try:
-        given = parse_event(answer)
+        parsed = parse_event(answer)
     except ValueError:
         return 0.0  # before anything else: field_f1 would take it for "no event"
-    if given is None or truth is None:
-        value = float(given is truth)
+    if parsed is None or truth is None:
+        value = float(parsed is truth)
     else:
         # Nulls are left out, so silence earns nothing; what is invented costs precision.
         value = field_f1([answer], [event])

@@ -23,7 +23,7 @@ def pair_loss(chosen, rejected):
 def kappa(first, second):
     """Return Cohen's kappa of two people's labels of the same items."""
     n = len(first)
-    agreement = sum(one == other for one, other in zip(first, second, strict=True)) / n
+    agreement = sum(label == other for label, other in zip(first, second, strict=True)) / n
     left, right = Counter(first), Counter(second)
     # Both keep their habits and look at nothing: how often would they say the same?
     chance = sum(left[label] / n * right[label] / n for label in left)

@@ -21,18 +21,18 @@ def row_labels(input_ids, attention_mask, prompt_length):
 def preference_rows(shown):
     """Return rows for DPOTrainer in which only the picture decides."""
     rejected = {}
-    for kind in {one.kind for one in shown}:
-        answers = sorted({one.answer for one in shown if one.kind == kind})
+    for kind in {example.kind for example in shown}:
+        answers = sorted({example.answer for example in shown if example.kind == kind})
         # Each answer is rejected in favour of its neighbour: equally frequent answers are rejected equally often.
         rejected |= {(kind, answer): answers[place - 1] for place, answer in enumerate(answers)}
     return [
         {
-            "images": [one.image],
-            "prompt": [{"role": "user", "content": one.question}],
-            "chosen": [{"role": "assistant", "content": one.answer}],
-            "rejected": [{"role": "assistant", "content": rejected[one.kind, one.answer]}],
+            "images": [example.image],
+            "prompt": [{"role": "user", "content": example.question}],
+            "chosen": [{"role": "assistant", "content": example.answer}],
+            "rejected": [{"role": "assistant", "content": rejected[example.kind, example.answer]}],
         }
-        for one in shown
+        for example in shown
     ]
 
 

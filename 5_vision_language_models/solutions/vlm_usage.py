@@ -10,8 +10,8 @@ from smol_course.vision.pictures import DAYS, PARTS
 
 def points_above_blind(with_picture, with_blank, right):
     """Return the difference of the two shares right, in percentage points."""
-    seen = sum(said == wanted for said, wanted in zip(with_picture, right, strict=True))
-    blind = sum(said == wanted for said, wanted in zip(with_blank, right, strict=True))
+    seen = sum(reply == wanted for reply, wanted in zip(with_picture, right, strict=True))
+    blind = sum(reply == wanted for reply, wanted in zip(with_blank, right, strict=True))
     return 100 * (seen - blind) / len(right)
 
 

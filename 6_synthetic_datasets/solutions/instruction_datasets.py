@@ -30,14 +30,14 @@ def days_in(message):
 
 def times_in(message):
     """Return the times that a message says, as HH:MM."""
-    found = set()
+    times = set()
     for hour, minute, half in re.findall(r"\b(\d{1,2})(?:[.:](\d\d))?([ap]m)?\b", message.lower()):
         if half:
             hour = int(hour) % 12 + (12 if half == "pm" else 0)  # 12am is 0, 12pm is 12
         elif not minute:
             continue  # a bare number is no time
-        found.add(f"{int(hour):02d}:{minute or '00'}")
-    return found
+        times.add(f"{int(hour):02d}:{minute or '00'}")
+    return times
 
 
 def follows(message, event):

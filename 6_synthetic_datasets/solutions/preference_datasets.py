@@ -10,11 +10,11 @@ from itertools import combinations
 
 def preferences(pairs, least):
     """Return (chosen, rejected) of the pairs that are not ties."""
-    found = []
+    kept = []
     for text, grade, other, other_grade in pairs:
         if abs(grade - other_grade) >= least:
-            found.append((text, other) if grade > other_grade else (other, text))
-    return found
+            kept.append((text, other) if grade > other_grade else (other, text))
+    return kept
 
 
 # 🐕 A judge asked both ways
@@ -22,16 +22,16 @@ def preferences(pairs, least):
 
 def asked_both_ways(judge, texts, sure):
     """Return the preferences that hold in both orders."""
-    found = []
+    kept = []
     for one, other in combinations(texts, 2):
         first = judge(one, other)  # the chance of `one`, read first
         second = 1 - judge(other, one)  # and read second: the judge speaks about the other text
         mean = (first + second) / 2
         if mean >= sure and min(first, second) > 0.5:
-            found.append((one, other))
+            kept.append((one, other))
         elif 1 - mean >= sure and max(first, second) < 0.5:
-            found.append((other, one))
-    return found
+            kept.append((other, one))
+    return kept
 
 
 ANSWERS = {

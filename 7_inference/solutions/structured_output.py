@@ -23,12 +23,12 @@ reminder_schema = {
 def allowed(pieces, end, choices, so_far):
     """Return the numbers of the tokens that may come next."""
     # A piece without text would be allowed for ever, and lead nowhere.
-    found = [
+    tokens = [
         token
         for token, piece in enumerate(pieces)
         if piece and token != end and any(choice.startswith(so_far + piece) for choice in choices)
     ]
-    return found + [end] if so_far in choices else found
+    return tokens + [end] if so_far in choices else tokens
 
 
 ANSWERS = {

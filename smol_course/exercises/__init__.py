@@ -102,7 +102,11 @@ def expect(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
     # type() and not isinstance: an object may lie about its class, and no judge should meet one that does.
     if not issubclass(type(value), kinds) or (type(value) is bool and bool not in kinds):
         asked = kind if isinstance(kind, tuple) else (kind,)
-        names = " or ".join(_KINDS.get(one, one.__name__) for one in asked if not (one is int and float in asked))
+        names = " or ".join(
+            _KINDS.get(asked_kind, asked_kind.__name__)
+            for asked_kind in asked
+            if not (asked_kind is int and float in asked)
+        )
         raise Mistake(f"{what} should be {names}, but it is {_kind(value)}.")
     return value
 
@@ -212,15 +216,15 @@ def _called(
     _given(function, "the function")
     if not callable(function):
         raise Mistake(f"Give the function itself, not {_kind(function)}.")
-    given = _arguments(function, arguments, named)  # before the call, which may change them
+    arguments_text = _arguments(function, arguments, named)  # before the call, which may change them
     try:
-        return function(*arguments, **named), None, given
+        return function(*arguments, **named), None, arguments_text
     except (NotYet, Mistake, _TooLong):
         raise
     except NotImplementedError as error:
         raise NotYet(f"{_name(function)} is not implemented yet.") from error
     except BaseException as error:  # even a learner's exit() must not end the notebook
-        return None, error, _place(error, function) + given
+        return None, error, _place(error, function) + arguments_text
 
 
 def complete(answer: Any, parts: dict[str, type]) -> dict[str, Any]:
@@ -302,9 +306,9 @@ class Nearly(float):
     """A learner's number as `compared` needs it: equal to each that differs by no more than a share of it, or of 1."""
 
     def __new__(cls, value: float, share: float = 1e-6) -> "Nearly":
-        made = super().__new__(cls, value)
-        made.share = share
-        return made
+        nearly = super().__new__(cls, value)
+        nearly.share = share
+        return nearly
 
     share: float
 
@@ -443,8 +447,8 @@ def _arguments(function: Any, arguments: tuple[Any, ...], named: dict[str, Any])
             names = ("",) * len(arguments)
         short = _Short()
         pairs = [*zip(names, arguments, strict=False), *named.items()]
-        said = [f"{name} = {short.repr(value)}" if name else short.repr(value) for name, value in pairs]
-        return f", for {_text(', '.join(said), 240)}" if said else ""
+        written = [f"{name} = {short.repr(value)}" if name else short.repr(value) for name, value in pairs]
+        return f", for {_text(', '.join(written), 240)}" if written else ""
     except Exception:  # what stands in for a function may make anything of its attributes
         return ""
 
@@ -493,12 +497,12 @@ class _Heard(io.TextIOBase):
 
 def _judged(exercise: Exercise, answer: Any, heard: io.TextIOBase) -> tuple[str, str]:
     """Return the verdict and its sentence. The judge has a thread, so that an endless loop can be left."""
-    found: list[tuple[str, str]] = []
+    verdicts: list[tuple[str, str]] = []
     context = contextvars.copy_context()
 
     def work() -> None:
         with suppress(_TooLong):
-            found.append(context.run(_verdict, exercise, answer))
+            verdicts.append(context.run(_verdict, exercise, answer))
 
     worker = threading.Thread(target=work, name="smol check", daemon=True)
     with redirect_stdout(heard), redirect_stderr(heard):
@@ -507,8 +511,8 @@ def _judged(exercise: Exercise, answer: Any, heard: io.TextIOBase) -> tuple[str,
             worker.join(SECONDS)
         finally:  # also when the learner interrupts the cell
             _stop(worker)
-    if found:
-        return found[0]
+    if verdicts:
+        return verdicts[0]
     restart = " It is still running: restart the kernel." if worker.is_alive() else ""
     return "wrong", f"Stopped after {SECONDS} seconds: is there a loop that never ends?{restart}"
 
@@ -629,11 +633,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 def all_exercises() -> list[Exercise]:
     """Return the exercises of all topics, by topic, 🐢 before 🐕 before 🦁."""
-    found: list[Exercise] = []
+    collected: list[Exercise] = []
     for topic in sorted(module.name for module in pkgutil.iter_modules(__path__)):
         exercises = importlib.import_module(f"{__name__}.{topic}").EXERCISES
-        found += sorted(exercises, key=lambda exercise: list(LEVELS.values()).index(exercise.level))
-    return found
+        collected += sorted(exercises, key=lambda exercise: list(LEVELS.values()).index(exercise.level))
+    return collected
 
 
 def _exercise(name: str) -> Exercise:

@@ -62,12 +62,12 @@ _MISTAKES = {
 
 def _judge_verdicts(answer: Any) -> str | None:
     for case, base, adapter, wanted in _CASES:
-        said = expect(call(answer, dict(base), dict(adapter)), str, "what may_load returns")
-        if said not in _VERDICTS:
-            return f"may_load returns {said[:20]!r}; it should be one of {', '.join(map(repr, _VERDICTS))}."
-        if said != wanted:
-            general = f"For {case} the verdict should be {wanted!r}, but yours is {said!r}."
-            return _MISTAKES.get((case, said), general)
+        verdict = expect(call(answer, dict(base), dict(adapter)), str, "what may_load returns")
+        if verdict not in _VERDICTS:
+            return f"may_load returns {verdict[:20]!r}; it should be one of {', '.join(map(repr, _VERDICTS))}."
+        if verdict != wanted:
+            general = f"For {case} the verdict should be {wanted!r}, but yours is {verdict!r}."
+            return _MISTAKES.get((case, verdict), general)
     return None
 
 
@@ -83,8 +83,8 @@ def _by_name(base: dict[str, Any], adapter: dict[str, Any]) -> str:
 
 
 def _by_name_too(base: dict[str, Any], adapter: dict[str, Any]) -> str:
-    found = _verdict(base, adapter)
-    return "no" if found == "yes" and base["name"] != adapter["base"] else found
+    verdict = _verdict(base, adapter)
+    return "no" if verdict == "yes" and base["name"] != adapter["base"] else verdict
 
 
 def _by_origin(base: dict[str, Any], adapter: dict[str, Any]) -> str:
@@ -138,18 +138,21 @@ def _batches() -> list[tuple["Tensor", "Tensor", "Adapters", "Names"]]:
     """(x, weight, adapters, names): the base alone; two adapters and the base, mixed; another shape."""
     import torch
 
-    made = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
 
     def batch(inputs: int, outputs: int, ranks: dict[str, int], names: "Names") -> Any:
         adapters = {
             name: (
-                torch.randn(rank, inputs, generator=made),
-                torch.randn(outputs, rank, generator=made),
+                torch.randn(rank, inputs, generator=generator),
+                torch.randn(outputs, rank, generator=generator),
                 2.0 if number % 2 == 0 else 0.5,
             )
             for number, (name, rank) in enumerate(ranks.items())
         }
-        x, weight = torch.randn(len(names), inputs, generator=made), torch.randn(outputs, inputs, generator=made)
+        x, weight = (
+            torch.randn(len(names), inputs, generator=generator),
+            torch.randn(outputs, inputs, generator=generator),
+        )
         return x, weight, adapters, names
 
     # Square, so that a transposed product can be told by its values and does not only fail.
@@ -174,23 +177,23 @@ def _rows(x: "Tensor", weight: "Tensor", adapters: "Adapters", names: "Names") -
     import torch
 
     chosen = [None if name is None else adapters[name] for name in names]
-    return torch.stack([_row(one, weight, adapter) for one, adapter in zip(x, chosen, strict=True)])
+    return torch.stack([_row(row, weight, adapter) for row, adapter in zip(x, chosen, strict=True)])
 
 
 def _judge_batch(answer: Any) -> str | None:
     import torch
 
     for x, weight, adapters, names in _batches():
-        given = x.clone(), weight.clone(), {n: (a.clone(), b.clone(), s) for n, (a, b, s) in adapters.items()}
-        found = call(answer, *given, list(names))
-        if not issubclass(type(found), torch.Tensor):
-            raise Mistake(f"mixed_batch should return a tensor, but it is of type {type(found).__name__}.")
+        copies = x.clone(), weight.clone(), {n: (a.clone(), b.clone(), s) for n, (a, b, s) in adapters.items()}
+        output = call(answer, *copies, list(names))
+        if not issubclass(type(output), torch.Tensor):
+            raise Mistake(f"mixed_batch should return a tensor, but it is of type {type(output).__name__}.")
         wanted = _rows(x, weight, adapters, names)
-        if found.shape != wanted.shape:
-            shape = tuple(found.shape)
+        if output.shape != wanted.shape:
+            shape = tuple(output.shape)
             return f"mixed_batch gives a tensor of shape {shape}; rows by outputs is {tuple(wanted.shape)}."
-        mistake = _batch_mistake(found.detach().float(), wanted, x, weight, adapters, names)
-        same = torch.equal(given[0], x) and torch.equal(given[1], weight)
+        mistake = _batch_mistake(output.detach().float(), wanted, x, weight, adapters, names)
+        same = torch.equal(copies[0], x) and torch.equal(copies[1], weight)
         if not same:
             return "Your function changed x or weight: the next row, and the next batch, meet what is left there."
         if mistake:
@@ -226,7 +229,7 @@ def _each(change: Callable[["Tensor", "Tensor", Any, "Adapters"], "Tensor"]) -> 
         import torch
 
         chosen = [None if name is None else adapters[name] for name in names]
-        return torch.stack([change(one, weight, own, adapters) for one, own in zip(x, chosen, strict=True)])
+        return torch.stack([change(row, weight, own, adapters) for row, own in zip(x, chosen, strict=True)])
 
     return make
 
@@ -294,11 +297,11 @@ def _in_place(x: "Tensor", weight: "Tensor", adapters: "Adapters", names: "Names
     import torch
 
     rows = []
-    for one, name in zip(x, names, strict=True):
+    for row, name in zip(x, names, strict=True):
         if name is not None:
             a, b, scaling = adapters[name]
             weight += scaling * b @ a
-        rows.append(weight @ one)
+        rows.append(weight @ row)
     return torch.stack(rows)
 
 

@@ -32,12 +32,12 @@ def _worth(scores: list[float], options: list[str], per_character: bool) -> list
 
 def _judge_chosen(answer: Any) -> str | None:
     for scores, options, per_character in _QUESTIONS:
-        given = plain(call(answer, list(scores), list(options), per_character))
-        if type(given) is str and given in options:
+        choice = plain(call(answer, list(scores), list(options), per_character))
+        if type(choice) is str and choice in options:
             raise Mistake("This is the option's text: give its index.")
-        if type(given) is float and given in _worth(scores, options, per_character):
+        if type(choice) is float and choice in _worth(scores, options, per_character):
             raise Mistake("This is the best score itself: give the index of its option.")
-        index = expect(given, int, "what chosen returns")
+        index = expect(choice, int, "what chosen returns")
         right = _index(max, _worth(scores, options, per_character))
         if index != right:
             return _chosen_mistake(index, scores, options, per_character)
@@ -132,9 +132,9 @@ def _case(number: int) -> tuple["Tensor", list[int], int]:
     import torch
 
     tokens, vocabulary, start, size = _SHAPES[number]
-    made = torch.Generator().manual_seed(40 + number)
-    logits = size * torch.randn(tokens, vocabulary, generator=made, dtype=torch.float64)
-    return logits, torch.randint(0, vocabulary, (tokens,), generator=made).tolist(), start
+    generator = torch.Generator().manual_seed(40 + number)
+    logits = size * torch.randn(tokens, vocabulary, generator=generator, dtype=torch.float64)
+    return logits, torch.randint(0, vocabulary, (tokens,), generator=generator).tolist(), start
 
 
 def _summed(scores: "Tensor", ids: list[int], start: int, back: int = 1) -> float:
@@ -148,12 +148,12 @@ def _judge_logprob(answer: Any) -> str | None:
     for number in range(len(_SHAPES)):
         logits, ids, start = _case(number)
         lent = logits.clone()
-        given = call(answer, lent, list(ids), start)
-        if issubclass(type(given), torch.Tensor):
-            if given.numel() != 1:
-                return f"Your result has the shape {tuple(given.shape)}: the option has one sum, so give one number."
-            given = given.item()
-        value = expect(given, (float, int), "what continuation_logprob returns")
+        result = call(answer, lent, list(ids), start)
+        if issubclass(type(result), torch.Tensor):
+            if result.numel() != 1:
+                return f"Your result has the shape {tuple(result.shape)}: the option has one sum, so give one number."
+            result = result.item()
+        value = expect(result, (float, int), "what continuation_logprob returns")
         if not torch.equal(lent, logits):
             return "Your function changes the logits that it was given: work on a copy."
         if not math.isclose(value, _summed(logits.log_softmax(-1), ids, start), abs_tol=1e-4):

@@ -79,8 +79,8 @@ def _wrong_opening(text: str, opened: bool) -> str | None:
     if not opened and START in last:
         return "With add_generation_prompt=False no turn is open at the end; yours opens one all the same."
     if opened and last.partition(START)[2] != "assistant\n":
-        found = last.partition(START)[2]
-        return f"The open turn at the end should be the role and a newline; yours is {found!r}."
+        opening = last.partition(START)[2]
+        return f"The open turn at the end should be the role and a newline; yours is {opening!r}."
     return None
 
 
@@ -89,8 +89,8 @@ def _wrong_turns(text: str, messages: Messages) -> str | None:
     for number, (turn, message) in enumerate(zip(text.split(START)[1:], messages, strict=False), 1):
         role, content = message["role"], message["content"]
         if not turn.startswith(role):
-            found = turn.partition("\n")[0][:30]
-            return f"Turn {number} begins with {found!r}, but the role of that message is {role!r}."
+            first_line = turn.partition("\n")[0][:30]
+            return f"Turn {number} begins with {first_line!r}, but the role of that message is {role!r}."
         if not turn.startswith(f"{role}\n"):
             return f"In turn {number} no newline follows directly after the role {role!r}."
         body, _, after = turn[len(role) + 1 :].rpartition(END)
@@ -114,11 +114,11 @@ def _wrong_turns(text: str, messages: Messages) -> str | None:
 def _judge_chatml(answer: Any) -> str | None:
     for messages in _CONVERSATIONS:
         for opened in (True, False):
-            given = copy.deepcopy(messages)
-            text = expect(call(answer, given, opened), str, "what chatml returns")
-            if found := _mistake(text, messages, opened):
-                return found
-            if given != messages:
+            copied = copy.deepcopy(messages)
+            text = expect(call(answer, copied, opened), str, "what chatml returns")
+            if mistake := _mistake(text, messages, opened):
+                return mistake
+            if copied != messages:
                 return "The text is right, but your function changed the list of messages that it was given."
     return None
 

@@ -31,18 +31,18 @@ _PIECES = (
 
 
 def _calls(code: str) -> list[str]:
-    found = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
-    found.sort(key=lambda node: (node.lineno, node.col_offset))
-    return list(dict.fromkeys(node.func.id for node in found))  # type: ignore[attr-defined]
+    calls = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    calls.sort(key=lambda node: (node.lineno, node.col_offset))
+    return list(dict.fromkeys(node.func.id for node in calls))  # type: ignore[attr-defined]
 
 
 def _judge_calls(answer: Any) -> str | None:
-    for what, code, wanted in _PIECES:
-        found = expect(call(answer, code), list, "what calls_of returns")
-        for name in found:
+    for case, code, wanted in _PIECES:
+        names = expect(call(answer, code), list, "what calls_of returns")
+        for name in names:
             expect(name, str, "each name of what calls_of returns")
-        if found != wanted:
-            return _calls_mistake(what, code, found, wanted)
+        if names != wanted:
+            return _calls_mistake(case, code, names, wanted)
     return None
 
 
@@ -174,24 +174,24 @@ class _Tools:
 
 
 def _judge_run(answer: Any) -> str | None:
-    for what, code, wanted, seen in _GOOD:
+    for case, code, wanted, seen in _GOOD:
         tools = _Tools()
-        found = plain(call(answer, code, dict(tools.known)))
+        result = plain(call(answer, code, dict(tools.known)))
         if plain(tools.seen) != seen:
             calls = f"{_written(seen)}, but it was {_written(tools.seen)}"
-            return f"{what}: for {code!r} the tools should be called so: {calls}."
-        if type(found) is not type(wanted) or found != wanted:
-            return f"{what}: {code!r} should give {wanted!r}, but yours gives {shown(found)}."
-    return next((mistake for what, code in _BAD if (mistake := _refused(answer, what, code))), None)
+            return f"{case}: for {code!r} the tools should be called so: {calls}."
+        if type(result) is not type(wanted) or result != wanted:
+            return f"{case}: {code!r} should give {wanted!r}, but yours gives {shown(result)}."
+    return next((mistake for case, code in _BAD if (mistake := _refused(answer, case, code))), None)
 
 
 def _written(seen: list[tuple[str, tuple, dict]]) -> str:
     """Calls of tools as code has them."""
-    said = []
+    calls = []
     for name, values, named in seen:
         arguments = [shown(value) for value in values] + [f"{key}={shown(value)}" for key, value in named.items()]
-        said.append(f"{name}({', '.join(arguments)})")
-    return ", ".join(said) or "none"
+        calls.append(f"{name}({', '.join(arguments)})")
+    return ", ".join(calls) or "none"
 
 
 def _refused(answer: Any, what: str, code: str) -> str | None:

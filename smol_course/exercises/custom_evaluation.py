@@ -39,9 +39,9 @@ def _judge_changes(answer: Any) -> str | None:
         value = expect(call(answer, list(before), list(after)), (tuple, list), "what gained_and_lost returns")
         if len(value) != 2:
             return f"Two numbers are asked for, gained and lost, but there are {len(value)}."
-        given = tuple(expect(one, int, "each of the two numbers") for one in value)
-        if given != _changes(before, after):
-            return _changes_mistake(given, before, after)
+        changes = tuple(expect(count, int, "each of the two numbers") for count in value)
+        if changes != _changes(before, after):
+            return _changes_mistake(changes, before, after)
     return None
 
 
@@ -168,7 +168,7 @@ def _judge_interval(answer: Any) -> str | None:
         for message, wrong in ways.items():
             if message and _near((low, high), wrong):
                 return message
-        wanted, yours = (f"{one:.3f} to {other:.3f}" for one, other in (ways[""], (low, high)))
+        wanted, yours = (f"{lower:.3f} to {upper:.3f}" for lower, upper in (ways[""], (low, high)))
         case = f"With {len(before)} messages, {table[1]} gained and {table[2]} lost,"
         return f"{case} it is about {wanted}; yours: {yours}."
     for changes, right in _FEW:
@@ -195,7 +195,7 @@ def _two_numbers(value: Any) -> tuple[float, float]:
 def _near(given: tuple[float, float], other: tuple[float, float]) -> bool:
     """Whether two intervals are the same but for the chance of a few thousand draws."""
     width = abs(other[1] - other[0])
-    return all(abs(one - two) <= 0.075 * width for one, two in zip(given, other, strict=True))
+    return all(abs(end - other_end) <= 0.075 * width for end, other_end in zip(given, other, strict=True))
 
 
 def _by_means(use: Callable[..., Any]) -> Callable[[], Any]:
@@ -298,10 +298,10 @@ def _judge_register(answer: Any) -> str | None:
 def _label_mistake(results: dict[str, Any]) -> str | None:
     first = [_event(label, "labels") for label in results["labels"]]
     second = [_event(label, "second_labels") for label in results["second_labels"]]
-    apart = sum(_facts(one) != _facts(other) for one, other in zip(first, second, strict=True))
+    apart = sum(_facts(event) != _facts(other_event) for event, other_event in zip(first, second, strict=True))
     if not at_most(apart, (1 - _AGREE) * len(first)):
         return f"Your two labels differ in {apart} of {len(first)} messages: settle what is right before you measure."
-    if all(one is not None for one in first):
+    if all(event is not None for event in first):
         return "Every message has an event: some without one belong into the set, or nobody sees what is made up."
     return None
 

@@ -27,15 +27,15 @@ _PAIRS = (
 
 
 def _judge_clash(answer: Any) -> str | None:
-    found = []
-    for _, one, other, _ in _PAIRS:
-        given = [dict(one), dict(other)]
-        found.append(expect(call(answer, *given), bool, "what clash returns"))
-        if given != [one, other]:
+    answers = []
+    for _, first, second, _ in _PAIRS:
+        copies = [dict(first), dict(second)]
+        answers.append(expect(call(answer, *copies), bool, "what clash returns"))
+        if copies != [first, second]:
             return "Your function changed the events that it was given: look at them only."
-    for (what, one, other, wanted), said in zip(_PAIRS, found, strict=True):
-        if said != wanted:
-            return _clash_mistake(found, what, one, other, wanted)
+    for (case, first, second, wanted), clashes in zip(_PAIRS, answers, strict=True):
+        if clashes != wanted:
+            return _clash_mistake(answers, case, first, second, wanted)
     return None
 
 
@@ -68,17 +68,17 @@ def _minutes(event: dict[str, str]) -> int:
 
 def _all(rule: Callable[[int, int, bool], bool]) -> list[bool]:
     """What a rule for (minutes, minutes, same day) says of every pair."""
-    return [rule(_minutes(one), _minutes(other), one["day"] == other["day"]) for _, one, other, _ in _PAIRS]
+    return [rule(_minutes(first), _minutes(second), first["day"] == second["day"]) for _, first, second, _ in _PAIRS]
 
 
 def _by(rule: Callable[[int, int, bool], bool]) -> Callable[[], Any]:
-    return lambda: lambda one, other: rule(_minutes(one), _minutes(other), one["day"] == other["day"])
+    return lambda: lambda first, second: rule(_minutes(first), _minutes(second), first["day"] == second["day"])
 
 
 def _changes(one: dict, other: dict) -> bool:
-    found = one["day"] == other["day"] and abs(_minutes(one) - _minutes(other)) < 60
+    clashes = one["day"] == other["day"] and abs(_minutes(one) - _minutes(other)) < 60
     one["day"] = "sunday"
-    return found
+    return clashes
 
 
 _TURTLE = Exercise(
@@ -191,15 +191,15 @@ _CASES: tuple[tuple[Callable[..., Any], dict[str, Any], list[str]], ...] = (
 
 def _wanted(function: Callable[..., Any], properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
     parameters = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    said = (function.__doc__ or "").strip().partition("\n")[0]
-    return {"name": function.__name__, "description": said, "parameters": parameters}
+    description = (function.__doc__ or "").strip().partition("\n")[0]
+    return {"name": function.__name__, "description": description, "parameters": parameters}
 
 
 def _judge_contract(answer: Any) -> str | None:
     for function, properties, required in _CASES:
         wanted = _wanted(function, properties, required)
-        found = _with_lists(expect(call(answer, function), dict, "what contract returns"))
-        mistake = _contract_mistake(found, wanted)
+        schema = _with_lists(expect(call(answer, function), dict, "what contract returns"))
+        mistake = _contract_mistake(schema, wanted)
         if mistake:
             return f"{_written(function)}: {mistake}"
     for function in (_untyped, _half_typed):
@@ -291,7 +291,9 @@ def _part(kind: Any) -> dict[str, Any]:
         return {"type": "array", "items": {"type": "string"}}
     if typing.get_origin(kind) is Literal:
         return {"enum": list(typing.get_args(kind))}
-    return {"anyOf": [_part(one) if one is not type(None) else {"type": "null"} for one in typing.get_args(kind)]}
+    return {
+        "anyOf": [_part(option) if option is not type(None) else {"type": "null"} for option in typing.get_args(kind)]
+    }
 
 
 def _with(change: Callable[[dict[str, Any]], Any]) -> Callable[[], Any]:
@@ -299,9 +301,9 @@ def _with(change: Callable[[dict[str, Any]], Any]) -> Callable[[], Any]:
 
     def make() -> Any:
         def contract(function: Callable[..., Any]) -> dict[str, Any]:
-            found = _contract(function)
-            change(found["parameters"])
-            return found
+            schema = _contract(function)
+            change(schema["parameters"])
+            return schema
 
         return contract
 

@@ -127,7 +127,7 @@ def _cases() -> list[tuple[_Pairs, float]]:
     """
     import torch
 
-    made = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     cases = []
     for lengths, beta, spread in (
         (((5, 12),), 0.1, 1.5),
@@ -138,7 +138,7 @@ def _cases() -> list[tuple[_Pairs, float]]:
         columns: _Pairs = ([], [], [], [])
         for chosen, rejected in lengths:
             for column, size in zip(columns, (chosen, rejected, chosen, rejected), strict=True):
-                column.append(-spread * torch.rand(size, generator=made) - 0.1)
+                column.append(-spread * torch.rand(size, generator=generator) - 0.1)
         cases.append((columns, beta))
     for case, column, change in ((0, 0, -0.8), (1, 1, -0.6), (3, 0, -40.0)):
         cases[case][0][column][0] += change  # to each token's log-probability
@@ -147,32 +147,34 @@ def _cases() -> list[tuple[_Pairs, float]]:
 
 def _losses(pairs: _Pairs, beta: float) -> dict[str, list[float]]:
     """The losses of each pair, by kind, in double precision."""
-    found: dict[str, list[float]] = {kind: [] for kind in _KINDS}
+    losses: dict[str, list[float]] = {kind: [] for kind in _KINDS}
     for chosen, rejected, ref_chosen, ref_rejected in zip(*pairs, strict=True):
         won = (chosen.double().sum() - ref_chosen.double().sum()).item()
         lost = (rejected.double().sum() - ref_rejected.double().sum()).item()
         margin = beta * (won - lost)
-        found["sigmoid"].append(max(-margin, 0.0) + math.log1p(math.exp(-abs(margin))))
-        found["hinge"].append(max(0.0, 1 - margin))
-        found["ipo"].append((won / len(chosen) - lost / len(rejected) - 1 / (2 * beta)) ** 2)
-    return found
+        losses["sigmoid"].append(max(-margin, 0.0) + math.log1p(math.exp(-abs(margin))))
+        losses["hinge"].append(max(0.0, 1 - margin))
+        losses["ipo"].append((won / len(chosen) - lost / len(rejected) - 1 / (2 * beta)) ** 2)
+    return losses
 
 
 def _judge_losses(answer: Any) -> str | None:
     import torch
 
     for pairs, beta in _cases():
-        given = tuple([tokens.clone() for tokens in column] for column in pairs)
-        found = expect(call(answer, *given, beta), dict, "what preference_losses returns")
+        copies = tuple([tokens.clone() for tokens in column] for column in pairs)
+        losses = expect(call(answer, *copies, beta), dict, "what preference_losses returns")
         for kind in _KINDS:
-            if kind not in found:
+            if kind not in losses:
                 return f"The dictionary has no {kind!r}: its names are {', '.join(_KINDS)}."
-            value = _number(found[kind], kind)
+            value = _number(losses[kind], kind)
             wanted = _mean(_losses(pairs, beta)[kind])
             if not math.isclose(value, wanted, rel_tol=1e-4, abs_tol=1e-4):
                 return _loss_mistake(kind, value, pairs, beta)
         same = all(
-            torch.equal(a, b) for one, two in zip(given, pairs, strict=True) for a, b in zip(one, two, strict=True)
+            torch.equal(a, b)
+            for copied, original in zip(copies, pairs, strict=True)
+            for a, b in zip(copied, original, strict=True)
         )
         if not same:
             return "The losses are right, but your function changed the tensors that it was given: work on copies."
@@ -189,8 +191,8 @@ def _loss_mistake(kind: str, value: float, pairs: _Pairs, beta: float) -> str:
         if math.isclose(value, known, rel_tol=1e-4, abs_tol=1e-4):
             return f"{kind}: {message}"
     wanted = _mean(_losses(pairs, beta)[kind])
-    many = "1 pair" if len(pairs[0]) == 1 else f"{len(pairs[0])} pairs"
-    return f"{kind}: for {many} with beta {beta} it should be {wanted:.4f}, but yours is {value:.4f}."
+    pair_count = "1 pair" if len(pairs[0]) == 1 else f"{len(pairs[0])} pairs"
+    return f"{kind}: for {pair_count} with beta {beta} it should be {wanted:.4f}, but yours is {value:.4f}."
 
 
 def _wrong_losses(kind: str, pairs: _Pairs, beta: float) -> dict[str, float]:
@@ -284,10 +286,10 @@ def _log_sigmoid(parts: dict[str, Any]) -> Any:
 
 
 def _in_place(*given: Any) -> Any:
-    found = _like()()(*given)
+    losses = _like()()(*given)
     for tokens in given[0]:
         tokens.zero_()
-    return found
+    return losses
 
 
 def _without_reference(chosen: Any, rejected: Any, _one: Any, _two: Any, beta: float) -> Any:

@@ -37,18 +37,18 @@ _GROUPS = (
 
 def _judge_advantages(answer: Any) -> str | None:
     for rewards in _GROUPS:
-        given = list(rewards)
-        found = expect(call(answer, given), list, "what advantages returns")
-        for value in found:
+        copied = list(rewards)
+        advantages = expect(call(answer, copied), list, "what advantages returns")
+        for value in advantages:
             expect(value, (float, int), "each advantage")
-        if len(found) != len(rewards):
-            return f"There should be one advantage for each reward: {len(rewards)} rewards gave {len(found)}."
-        if given != rewards or found is given:
+        if len(advantages) != len(rewards):
+            return f"There should be one advantage for each reward: {len(rewards)} rewards gave {len(advantages)}."
+        if copied != rewards or advantages is copied:
             return "The rewards are changed in place or handed back: make a new list."
         spread = max(rewards) - min(rewards)
         wanted = _advantages(rewards) if spread else [0.0] * len(rewards)
-        if not _close(found, wanted):
-            return _advantage_mistake(found, rewards) if spread else _flat_mistake(found)
+        if not _close(advantages, wanted):
+            return _advantage_mistake(advantages, rewards) if spread else _flat_mistake(advantages)
     return None
 
 
@@ -99,8 +99,8 @@ def _advantage_mistake(found: list[float], rewards: list[float]) -> str:
             return message
     wanted = _advantages(rewards)
     i = next(i for i, (value, right) in enumerate(zip(found, wanted, strict=True)) if not _same(value, right))
-    said = f"the advantage of {rewards[i]} (number {i + 1})"
-    return f"For the rewards {rewards} {said} should be {wanted[i]:.3f}, but yours is {found[i]:.3f}."
+    description = f"the advantage of {rewards[i]} (number {i + 1})"
+    return f"For the rewards {rewards} {description} should be {wanted[i]:.3f}, but yours is {found[i]:.3f}."
 
 
 def _per_group(formula: Callable[[float, float, float], float]) -> Callable[[], Any]:
@@ -282,8 +282,8 @@ _ORDERED: tuple[tuple[str, str, str, str], ...] = (
 
 
 def _judge_reward(answer: Any) -> str | None:
-    for said, event, least, most, message in _BOUNDS:
-        value = _grade(answer, said, event)
+    for reply, event, least, most, message in _BOUNDS:
+        value = _grade(answer, reply, event)
         if not (at_least(value, least) and at_most(value, most)):
             return message.replace("gets {}", f"gets {value:.2f}").replace("not {}", f"not {value:.2f}")
     for better, worse, event, message in _ORDERED:
@@ -318,8 +318,8 @@ def _read(text: str) -> dict[str, Any] | None:
 
 def _facts(event: dict[str, Any] | None) -> set[tuple[str, str]]:
     event = event or _EMPTY_EVENT
-    said = {(field, event[field]) for field in list(_EMPTY_EVENT)[:-1] if event[field]}
-    return said | {("people", name) for name in event["people"]}
+    facts = {(field, event[field]) for field in list(_EMPTY_EVENT)[:-1] if event[field]}
+    return facts | {("people", name) for name in event["people"]}
 
 
 def _f1(given: dict[str, Any] | None, truth: dict[str, Any] | None) -> float:
@@ -330,10 +330,10 @@ def _f1(given: dict[str, Any] | None, truth: dict[str, Any] | None) -> float:
 
 def _field_f1_alone(text: str, event: str) -> float:
     try:
-        given = _read(text)
+        parsed = _read(text)
     except ValueError:
-        given = None
-    return _f1(given, json.loads(event))
+        parsed = None
+    return _f1(parsed, json.loads(event))
 
 
 def _tidy(text: str) -> bool:
@@ -356,13 +356,13 @@ def _flawed(
     def reward(text: str, event: str) -> float:
         truth = json.loads(event)
         try:
-            given = _read(text)
+            parsed = _read(text)
         except ValueError:
             return unreadable
-        if given is None or truth is None:
-            value = float(given is truth or not no_event)
+        if parsed is None or truth is None:
+            value = float(parsed is truth or not no_event)
         else:
-            value = max(grade(given, truth), 0.0 if silence else 0.5)
+            value = max(grade(parsed, truth), 0.0 if silence else 0.5)
         return value if _tidy(text) or not tidy else 0.8 * value
 
     return lambda: reward

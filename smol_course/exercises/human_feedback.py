@@ -40,12 +40,12 @@ def _losses(chosen: list[float], rejected: list[float]) -> list[float]:
 
 def _judge_loss(answer: Any) -> str | None:
     for chosen, rejected in _REWARDS:
-        given = list(chosen), list(rejected)
-        value = number(call(answer, *given), "what pair_loss returns")
+        copies = list(chosen), list(rejected)
+        value = number(call(answer, *copies), "what pair_loss returns")
         wanted = _mean(_losses(chosen, rejected))
         if not _close(value, wanted):
             return _loss_mistake(value, wanted, chosen, rejected)
-        if given != (chosen, rejected):
+        if copies != (chosen, rejected):
             return "The loss is right, but your function changed the lists that it was given."
     return None
 
@@ -134,7 +134,7 @@ _LABELS = (
 
 
 def _agreement(first: list[str], second: list[str]) -> float:
-    return _mean([float(one == other) for one, other in zip(first, second, strict=True)])
+    return _mean([float(label == other) for label, other in zip(first, second, strict=True)])
 
 
 def _chance(first: list[str], second: list[str]) -> float:
@@ -157,11 +157,11 @@ def _pooled(first: list[str], second: list[str]) -> float:
 
 def _judge_kappa(answer: Any) -> str | None:
     for first, second in _LABELS:
-        given = list(first), list(second)
-        value = number(call(answer, *given), "what kappa returns")
+        copies = list(first), list(second)
+        value = number(call(answer, *copies), "what kappa returns")
         if not _close(value, _kappa(first, second)):
             return _kappa_mistake(value, first, second)
-        if given != (first, second):
+        if copies != (first, second):
             return "Kappa is right, but your function changed the lists that it was given."
     return None
 

@@ -11,12 +11,12 @@ _NEAR = 1e-6
 
 def _numbers(value: Any, length: int, what: str) -> list[float]:
     """The value if it is a list of so many plain numbers. Raises Mistake."""
-    found = expect(value, list, what)
-    if len(found) != length:
-        raise Mistake(f"{what} should have {length} numbers, one for each token, but it has {len(found)}.")
-    for number in found:
+    numbers = expect(value, list, what)
+    if len(numbers) != length:
+        raise Mistake(f"{what} should have {length} numbers, one for each token, but it has {len(numbers)}.")
+    for number in numbers:
         expect(number, float, f"each number of {what}")
-    return found
+    return numbers
 
 
 def _like(one: list[float], other: list[float]) -> bool:
@@ -49,12 +49,12 @@ def _softmax(scores: list[float], temperature: float) -> list[float]:
 
 def _judge_probabilities(answer: Any) -> str | None:
     for scores, temperature in _SCORES:
-        given = list(scores)
-        found = _numbers(call(answer, given, temperature), len(scores), "what probabilities_at returns")
+        copied = list(scores)
+        probabilities = _numbers(call(answer, copied, temperature), len(scores), "what probabilities_at returns")
         right = _softmax(scores, temperature)
-        if not _like(found, right):
-            return _softmax_mistake(found, right, scores, temperature)
-        if given != scores:
+        if not _like(probabilities, right):
+            return _softmax_mistake(probabilities, right, scores, temperature)
+        if copied != scores:
             return "The probabilities are right, but your function changed the list that it was given."
     return None
 
@@ -184,11 +184,11 @@ def _shared(kept: list[float]) -> list[float]:
 
 def _judge_top_p(answer: Any) -> str | None:
     for probabilities, top_p in _PROBABILITIES:
-        given = list(probabilities)
-        found = _numbers(call(answer, given, top_p), len(probabilities), "what keep_top_p returns")
-        if not _like(found, _top_p(probabilities, top_p)):
-            return _top_p_mistake(found, probabilities, top_p)
-        if given != probabilities:
+        copied = list(probabilities)
+        kept = _numbers(call(answer, copied, top_p), len(probabilities), "what keep_top_p returns")
+        if not _like(kept, _top_p(probabilities, top_p)):
+            return _top_p_mistake(kept, probabilities, top_p)
+        if copied != probabilities:
             return "The probabilities are right, but your function changed the list that it was given."
     return None
 

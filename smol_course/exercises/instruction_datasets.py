@@ -108,13 +108,13 @@ def _said_days(message: str, full: bool = True, folded: bool = True, apart: bool
 
 
 def _said_times(message: str, halves: bool = True, bare: bool = False) -> set[str]:
-    found = set()
+    times = set()
     for hour, minute, half in re.findall(r"\b(\d{1,2})(?:[.:](\d\d))?([ap]m)?\b", message.lower()):
         if half and halves:
-            found.add(f"{int(hour) % 12 + 12 * (half == 'pm'):02d}:{minute or '00'}")
+            times.add(f"{int(hour) % 12 + 12 * (half == 'pm'):02d}:{minute or '00'}")
         elif minute or half or bare:
-            found.add(f"{int(hour):02d}:{minute or '00'}")
-    return found
+            times.add(f"{int(hour):02d}:{minute or '00'}")
+    return times
 
 
 def _follows(
@@ -217,8 +217,8 @@ _VERIFIER_MISTAKES: dict[str, Callable[..., Any]] = {
 def _judge_follows(answer: Any) -> str | None:
     values = []
     for message, event in _PAIRS:
-        given = event and event | {"people": list(event["people"])}
-        values.append(expect(call(answer, message, given), bool, "what follows returns"))
+        copied = event and event | {"people": list(event["people"])}
+        values.append(expect(call(answer, message, copied), bool, "what follows returns"))
     wanted = [_follows(*pair) for pair in _PAIRS]
     return compared(
         values,

@@ -74,16 +74,16 @@ _COUNT_MISTAKES: dict[str, Callable[[_Shapes, int], float]] = {
 def _judge_count(answer: Any) -> str | None:
     values = []
     for shapes, rank in _EXAMPLES:
-        given = list(shapes)
-        values.append(expect(call(answer, given, rank), (int, float), "what lora_parameters returns"))
-        if given != shapes:
+        copied = list(shapes)
+        values.append(expect(call(answer, copied, rank), (int, float), "what lora_parameters returns"))
+        if copied != shapes:
             return "Your function changed the list that it was given: look at it only."
     wanted = [_trained(*case) for case in _EXAMPLES]
 
     def say(place: int) -> str:
         shapes, rank = _EXAMPLES[place]
-        right, found = wanted[place], values[place]
-        return f"For shapes {_short(shapes)} and rank {rank} it should be {right:,}, but yours is {found:,}."
+        right, value = wanted[place], values[place]
+        return f"For shapes {_short(shapes)} and rank {rank} it should be {right:,}, but yours is {value:,}."
 
     mistake = compared(values, wanted, _EXAMPLES, _COUNT_MISTAKES, say)
     if not mistake and any(type(value) is float for value in values):
@@ -143,12 +143,12 @@ _SHAPES = (
 def _cases() -> list[tuple[tuple["Tensor", "Tensor", "Tensor"], float, bool]]:
     import torch
 
-    made = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     cases = []
     for rows, columns, rank, alpha, stabilised, dtype in _SHAPES:
-        weight = torch.randn(rows, columns, generator=made).to(getattr(torch, dtype))
-        A = torch.randn(rank, columns, generator=made)
-        B = torch.randn(rows, rank, generator=made)
+        weight = torch.randn(rows, columns, generator=generator).to(getattr(torch, dtype))
+        A = torch.randn(rank, columns, generator=generator)
+        B = torch.randn(rows, rank, generator=generator)
         cases.append(((weight, A, B), float(alpha), stabilised))
     return cases
 
@@ -157,15 +157,15 @@ def _judge_merge(answer: Any) -> str | None:
     import torch
 
     for number, (tensors, alpha, stabilised) in enumerate(_cases()):
-        given = [tensor.clone() for tensor in tensors]
+        copies = [tensor.clone() for tensor in tensors]
         named = {} if number == 2 else {"rank_stabilised": stabilised}  # once as it is by itself
-        merged = _tensor(call(answer, *given, alpha, **named), tensors[0])
-        if not all(torch.equal(one, other) for one, other in zip(given, tensors, strict=True)):
+        merged = _tensor(call(answer, *copies, alpha, **named), tensors[0])
+        if not all(torch.equal(copied, original) for copied, original in zip(copies, tensors, strict=True)):
             return "Your function changes the tensors that it was given: make a new one, do not use += here."
-        if merged is given[0]:
+        if merged is copies[0]:
             return "weight comes back as it was given: the adapter is not in it."
-        if found := _merge_mistake(merged.detach().double(), tensors, alpha, stabilised):
-            return found
+        if mistake := _merge_mistake(merged.detach().double(), tensors, alpha, stabilised):
+            return mistake
         if merged.dtype != tensors[0].dtype:
             return f"The numbers are right, but weight is {_name(tensors[0])} and your matrix {_name(merged)}."
     return None

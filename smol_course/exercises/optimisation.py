@@ -30,11 +30,11 @@ _MODELS = ((30, 3, 64, 100, 5, 4), (30, 3, 64, 100, 1, 4), (24, 32, 64, 8192, 1,
 
 def _judge_cache(answer: Any) -> str | None:
     for sizes in _MODELS:
-        found = expect(call(answer, *sizes), (int, float), "what cache_bytes returns")
+        value = expect(call(answer, *sizes), (int, float), "what cache_bytes returns")
         right = 2 * math.prod(sizes)
-        if found != right:
-            return _cache_mistake(found, right, sizes)
-        if type(found) is float:
+        if value != right:
+            return _cache_mistake(value, right, sizes)
+        if type(value) is float:
             return "The number is right, but it is a float: bytes are counted in whole numbers."
     return None
 
@@ -155,10 +155,10 @@ _ACCEPTED_MISTAKES: dict[str, Callable[[list[int], list[int]], list[int]]] = {
 def _judge_accepted(answer: Any) -> str | None:
     values = []
     for guesses, wanted in _GUESSES:
-        given = [list(guesses), list(wanted)]
-        found = expect(call(answer, *given), list, "what accepted returns")
-        values.append([expect(token, int, "each token of what accepted returns") for token in found])
-        if given != [guesses, wanted]:
+        copies = [list(guesses), list(wanted)]
+        tokens = expect(call(answer, *copies), list, "what accepted returns")
+        values.append([expect(token, int, "each token of what accepted returns") for token in tokens])
+        if copies != [guesses, wanted]:
             return "Your function changed a list that it was given: work on a copy."
     right = [_accepted(*case) for case in _GUESSES]
 

@@ -53,13 +53,13 @@ def _key(event: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _judge_same(answer: Any) -> str | None:
-    for what, found, wanted, right in _WEEKS:
-        given = copy.deepcopy([found, wanted])
-        said = expect(call(answer, *given), bool, "what same returns")
-        if given != [found, wanted]:
+    for case, week, wanted, right in _WEEKS:
+        copies = copy.deepcopy([week, wanted])
+        verdict = expect(call(answer, *copies), bool, "what same returns")
+        if copies != [week, wanted]:
             return "Your function changed the lists that it was given: work on copies."
-        if said != right:
-            return _week_mistake(what, right)
+        if verdict != right:
+            return _week_mistake(case, right)
     return None
 
 
@@ -162,7 +162,7 @@ _RUNS: tuple[tuple[str, list[tuple[str, str]], int, str | None], ...] = (
     ("to and fro from the first step on", [_B, _A, _B, _A], 9, "to and fro"),
     ("to and fro three times", [_A, _B, _A, _B, _A, _B], 9, "to and fro"),
     *(
-        (f"steps {' '.join(letters)}", [{"A": _A, "B": _B, "C": _C, "D": _D}[one] for one in letters], 9, None)
+        (f"steps {' '.join(letters)}", [{"A": _A, "B": _B, "C": _C, "D": _D}[letter] for letter in letters], 9, None)
         for letters in (
             "A",
             "BAA",
@@ -205,17 +205,17 @@ def _reason(steps: list[tuple[str, str]], most: int) -> str | None:
 
 
 def _judge_end(answer: Any) -> str | None:
-    found = []
+    reasons = []
     for _, steps, most, _ in _RUNS:
-        given = copy.deepcopy(steps)
-        found.append(_said(answer, given, most))
-        if given != steps:
+        copied = copy.deepcopy(steps)
+        reasons.append(_said(answer, copied, most))
+        if copied != steps:
             return "Your function changed the list that it was given: look at it only."
-    if not any(found):
+    if not any(reasons):
         raise NotYet("must_end never stops anything so far: return the reason as a text.")
-    for said, (what, steps, most, wanted) in zip(found, _RUNS, strict=True):
-        if said != wanted:
-            return _end_mistake(what, steps, most, said, wanted)
+    for reason, (case, steps, most, wanted) in zip(reasons, _RUNS, strict=True):
+        if reason != wanted:
+            return _end_mistake(case, steps, most, reason, wanted)
     return None
 
 
@@ -254,10 +254,10 @@ def _ending(change: Callable[[list, int, str | None], str | None]) -> Callable[[
 
 
 def _popping(steps: list, most: int) -> str | None:
-    found = _reason(steps, most)
+    reason = _reason(steps, most)
     if steps:
         steps.pop()
-    return found
+    return reason
 
 
 _DOG = Exercise(
@@ -329,9 +329,9 @@ _WHAT = dict.fromkeys(_SHARES, list) | {"tasks": int, "own_tasks": int, "train_i
 
 
 def _judge_organiser(answer: Any) -> str | None:
-    given = expect(answer, dict, "results")
+    raw_results = expect(answer, dict, "results")
     # A share of harm of 0 is a fine result, and so are lists that hold it; only what is not filled in is "not yet".
-    results = complete(given, _WHAT)
+    results = complete(raw_results, _WHAT)
     for name in _SHARES:
         shares(results, name, 1 if name.startswith("baseline") else _TRAININGS)
     if results["tasks"] < _TASKS:

@@ -118,7 +118,7 @@ def _judge_ratio(answer: Any) -> str | None:
         )
 
     return compared(values, wanted, tame, _RATIO_MISTAKES, say) or next(
-        (said for pair in _LOGS if pair not in tame and (said := _extreme_mistake(answer, *pair))), None
+        (mistake for pair in _LOGS if pair not in tame and (mistake := _extreme_mistake(answer, *pair))), None
     )
 
 

@@ -213,13 +213,13 @@ _GATE_MISTAKES: dict[str, Callable[[_Results, _Results], str]] = {
 def _judge_gate(answer: Any) -> str | None:
     values = []
     for before, after, _, _ in _GATES:
-        given = dict(before), dict(after)
-        said = expect(call(answer, *given), str, "what gate_of_mine returns")
-        if said not in _ANSWERS:
-            return f"gate_of_mine returns {said[:30]!r}: the answers are 'pass', 'fail' and 'cannot tell'."
-        if given != (before, after):
+        copies = dict(before), dict(after)
+        verdict = expect(call(answer, *copies), str, "what gate_of_mine returns")
+        if verdict not in _ANSWERS:
+            return f"gate_of_mine returns {verdict[:30]!r}: the answers are 'pass', 'fail' and 'cannot tell'."
+        if copies != (before, after):
             return "Your function changed a dictionary that it was given: look at it only."
-        values.append(said)
+        values.append(verdict)
 
     def say(place: int) -> str:
         _, _, wanted, words = _GATES[place]

@@ -19,12 +19,12 @@ _GRADED = (
 
 
 def _preferences(pairs: list, least: float, kept: Callable[[float], bool] | None = None) -> list[tuple[str, str]]:
-    found = []
-    for one, grade, other, other_grade in pairs:
+    preferences = []
+    for text, grade, other, other_grade in pairs:
         margin = abs(grade - other_grade)
         if kept(margin) if kept else margin >= least:
-            found.append((one, other) if grade > other_grade else (other, one))
-    return found
+            preferences.append((text, other) if grade > other_grade else (other, text))
+    return preferences
 
 
 _PAIR_MISTAKES: dict[str, Callable[..., Any]] = {
@@ -39,15 +39,15 @@ _PAIR_MISTAKES: dict[str, Callable[..., Any]] = {
         pair[::-1] for pair in _preferences(p, least)
     ],
     "A pair whose second text is the better one counts, too: take the distance of the grades without its sign.": (
-        lambda p, least: [(one, other) for one, a, other, b in p if a - b >= least]
+        lambda p, least: [(text, other) for text, a, other, b in p if a - b >= least]
     ),
     "The texts stand in the order of the input: put the better one first.": lambda p, least: [
-        (one, other) for one, a, other, b in p if abs(a - b) >= least
+        (text, other) for text, a, other, b in p if abs(a - b) >= least
     ],
     "Keep the order of the pairs: yours are sorted.": lambda p, least: sorted(_preferences(p, least)),
     "Keep the order of the pairs: yours are turned round.": lambda p, least: _preferences(p, least)[::-1],
     "Margins are no whole numbers here: do not round them.": lambda p, least: _preferences(
-        [(one, int(a), other, int(b)) for one, a, other, b in p], least
+        [(text, int(a), other, int(b)) for text, a, other, b in p], least
     ),
     "Nothing is kept.": lambda p, least: [],
 }
@@ -55,13 +55,13 @@ _PAIR_MISTAKES: dict[str, Callable[..., Any]] = {
 
 def _pairs_given(value: Any, what: str) -> list[tuple[str, str]]:
     """The learner's pairs as tuples of two texts. Raises Mistake."""
-    found = []
+    pairs = []
     for pair in expect(value, list, what):
         pair = expect(pair, (tuple, list), f"each pair that {what.split()[-2]} returns")
         if len(pair) != 2:
             raise Mistake(f"A pair is (chosen, rejected), two texts, but one of yours has {len(pair)} parts.")
-        found.append((expect(pair[0], str, "the chosen text"), expect(pair[1], str, "the rejected text")))
-    return found
+        pairs.append((expect(pair[0], str, "the chosen text"), expect(pair[1], str, "the rejected text")))
+    return pairs
 
 
 def _judge_preferences(answer: Any) -> str | None:
@@ -149,22 +149,22 @@ _ASKED = [case for _, *case in _JUDGES]
 
 def _both_ways(judge: Any, texts: list[str], sure: float, rule: str = "") -> list[tuple[str, str]]:
     """The reference; a ``rule`` makes it a mistaken one."""
-    found = []
-    for one, other in (permutations if rule == "twice" else combinations)(texts, 2):
-        first, second = judge(one, other), 1 - judge(other, one)  # the chance of `one`, when first and when second
+    preferences = []
+    for text, other in (permutations if rule == "twice" else combinations)(texts, 2):
+        first, second = judge(text, other), 1 - judge(other, text)  # the chance of `text`, when first and when second
         if rule == "one way":
             second = first
         if rule == "not turned":
             second = 1 - second
         chance = (first + second) / 2
-        turned = (other, one), 1 - first, 1 - second, 1 - chance
-        for pair, a, b, mean in (((one, other), first, second, chance), turned):
+        turned = (other, text), 1 - first, 1 - second, 1 - chance
+        for pair, a, b, mean in (((text, other), first, second, chance), turned):
             held = rule == "no order" or (a > 0.5 and b > 0.5)
             others = {"no sure": True, "each sure": a >= sure and b >= sure, "more": mean > sure}
             enough = others.get(rule, mean >= sure)
             if held and enough and (mean > 0.5 or rule != "no order"):
-                found.append(pair[::-1] if rule == "turned" else pair)
-    return found
+                preferences.append(pair[::-1] if rule == "turned" else pair)
+    return preferences
 
 
 _JUDGE_MISTAKES: dict[str, Callable[..., Any]] = {
@@ -197,16 +197,16 @@ def _judge_both_ways(answer: Any) -> str | None:
 
     def say(place: int) -> str:
         kind, _, _, sure = _JUDGES[place]
-        found, right = values[place], wanted[place]
-        odd = next(((pair, "is kept, but should not be") for pair in found if pair not in right), None)
-        odd = odd or next(((pair, "is missing") for pair in right if pair not in found), None)
+        pairs, right = values[place], wanted[place]
+        odd = next(((pair, "is kept, but should not be") for pair in pairs if pair not in right), None)
+        odd = odd or next(((pair, "is missing") for pair in right if pair not in pairs), None)
         if not odd:
             return "The right pairs, but not each once, or not in the order in which combinations gives them."
-        (one, other), what = odd
+        (text, other), fault = odd
         judge = _JUDGES[place][1]
         return (
-            f"A judge {kind}, with sure = {sure}: ({one!r}, {other!r}) {what}. Of {one!r} it says "
-            f"{judge(one, other):.4g} where it stands first, and {1 - judge(other, one):.4g} where it stands second."
+            f"A judge {kind}, with sure = {sure}: ({text!r}, {other!r}) {fault}. Of {text!r} it says "
+            f"{judge(text, other):.4g} where it stands first, and {1 - judge(other, text):.4g} where it stands second."
         )
 
     return compared(values, wanted, _ASKED, _JUDGE_MISTAKES, say)

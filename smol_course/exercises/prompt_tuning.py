@@ -86,18 +86,18 @@ _MISCOUNTS: dict[str, dict[str, Callable[[Shape, int], int]]] = {
 
 
 def _judge_count(answer: Any) -> str | None:
-    return next((said for method in _RIGHT if (said := _judge_method(answer, method))), None)
+    return next((mistake for method in _RIGHT if (mistake := _judge_method(answer, method))), None)
 
 
 def _judge_method(answer: Any, method: str) -> str | None:
     """What is wrong with the counts of one method, over all shapes."""
     cases, values = [(shape, tokens) for shape in _SHAPES for tokens in (16, 7)], []
     for shape, tokens in cases:
-        given = dict(shape)
+        copied = dict(shape)
         values.append(
-            expect(call(answer, method, given, tokens), int, "what trained_parameters returns (use //, not /)")
+            expect(call(answer, method, copied, tokens), int, "what trained_parameters returns (use //, not /)")
         )
-        if given != shape:
+        if copied != shape:
             return "Your function changed the shape that it was given: look at it only."
     wanted = [_RIGHT[method](*case) for case in cases]
 
@@ -176,9 +176,9 @@ def _tensors(virtual: int) -> tuple["Tensor", "Tensor"]:
     """A soft prompt that wants gradients, and a table of embeddings."""
     import torch
 
-    made = torch.Generator().manual_seed(virtual)
-    soft = torch.randn(virtual, _WIDTH, generator=made).requires_grad_()
-    return soft, torch.randn(_VOCABULARY, _WIDTH, generator=made)
+    generator = torch.Generator().manual_seed(virtual)
+    soft = torch.randn(virtual, _WIDTH, generator=generator).requires_grad_()
+    return soft, torch.randn(_VOCABULARY, _WIDTH, generator=generator)
 
 
 def _batch(soft: "Tensor", words: "Tensor", rows: Any) -> dict[str, "Tensor"]:
@@ -204,16 +204,16 @@ def _judge_batch(answer: Any) -> str | None:
 
     for virtual, rows in _BATCHES:
         soft, words = _tensors(virtual)
-        given = soft.detach().clone().requires_grad_(), words.clone(), [(list(ids), prompt) for ids, prompt in rows]
+        copies = soft.detach().clone().requires_grad_(), words.clone(), [(list(ids), prompt) for ids, prompt in rows]
         with torch.enable_grad():
-            batch = expect(call(answer, *given), dict, "what with_soft_prompt returns")
+            batch = expect(call(answer, *copies), dict, "what with_soft_prompt returns")
         wanted = _batch(soft, words, rows)
-        found = _form_mistake(batch, wanted, virtual) or _embeds_mistake(batch, soft, words, rows)
-        found = found or _mask_mistake(batch, wanted, virtual) or _labels_mistake(batch, wanted, virtual, rows)
-        if found := found or _gradient_mistake(batch, given[0], len(rows)):
-            return found
-        unchanged = torch.equal(given[0], soft) and torch.equal(given[1], words)
-        if not unchanged or given[2] != [(list(ids), prompt) for ids, prompt in rows]:
+        mistake = _form_mistake(batch, wanted, virtual) or _embeds_mistake(batch, soft, words, rows)
+        mistake = mistake or _mask_mistake(batch, wanted, virtual) or _labels_mistake(batch, wanted, virtual, rows)
+        if mistake := mistake or _gradient_mistake(batch, copies[0], len(rows)):
+            return mistake
+        unchanged = torch.equal(copies[0], soft) and torch.equal(copies[1], words)
+        if not unchanged or copies[2] != [(list(ids), prompt) for ids, prompt in rows]:
             return "The batch is right, but the function changed what it was given: make new lists and tensors."
     return None
 
@@ -304,8 +304,8 @@ def _labels_mistake(batch: dict[str, Any], wanted: dict[str, "Tensor"], virtual:
             [HIDDEN] * len(ids) for ids, _ in rows
         ],
     }
-    for message, made in known.items():
-        if mine == made:
+    for message, mistaken in known.items():
+        if mine == mistaken:
             return message
     row, at = (labels != right).nonzero()[0].tolist()
     ids, prompt = rows[row]

@@ -24,7 +24,7 @@ _LISTS: tuple[tuple[list[str], int], ...] = (
 def _runs(messages: list[str], n: int, fold: bool = True, joined: bool = False) -> list[tuple[str, ...]]:
     texts = [" ".join(messages)] if joined else messages
     words = [(text.casefold() if fold else text).split() for text in texts]
-    return [tuple(one[start : start + n]) for one in words for start in range(len(one) - n + 1)]
+    return [tuple(message[start : start + n]) for message in words for start in range(len(message) - n + 1)]
 
 
 def _share(runs: list[Any], of: int | None = None) -> float:
@@ -133,7 +133,7 @@ def _contained(
     training: list[str], tests: list[str], threshold: float, rule: str = "", size: int = 5, plain: bool = True
 ) -> Any:
     """The reference; a ``rule`` makes it a mistaken one."""
-    found = []
+    suspects = []
     for place, text in enumerate(training):
         have, whole = _pieces(text, size, plain), re.sub(r"[^a-z0-9]+", " ", text.lower()).strip()
         for test in tests:
@@ -143,13 +143,13 @@ def _contained(
                 shared = int(next(iter(want)) in whole)
             part = shared / {"jaccard": len(have | want), "of training": len(have)}.get(rule, len(want))
             if rule == "shares":
-                found.append(round(part, 4))
+                suspects.append(round(part, 4))
                 continue
             if part >= threshold if rule == "at least" else part > threshold:
-                found.append(place)
+                suspects.append(place)
                 if rule != "twice":
                     break
-    return [training[place] for place in found] if rule == "texts" else found
+    return [training[place] for place in suspects] if rule == "texts" else suspects
 
 
 _LEAK_MISTAKES: dict[str, Callable[..., Any]] = {
@@ -202,11 +202,11 @@ def _judge_contaminated(answer: Any) -> str | None:
         place = next(iter(sorted(set(values[case]) ^ set(wanted[case]))), 0)
         if not 0 <= place < len(training):
             return f"There is no training message at place {place}: places run from 0."
-        said = "is overlooked" if place in wanted[case] else "is wrongly suspected"
+        fault = "is overlooked" if place in wanted[case] else "is wrongly suspected"
         shares = {test: _contained([training[place]], [test], 0, "shares")[0] for test in tests}
         test = max(shares, key=lambda name: shares[name], default="")
         why = f": of {test[:40]!r} it has {shares[test]:.2f}, and the threshold is {threshold}" if tests else ""
-        return f"{training[place][:60]!r} {said}{why}."
+        return f"{training[place][:60]!r} {fault}{why}."
 
     return compared(values, wanted, _CASES, _LEAK_MISTAKES, say)
 

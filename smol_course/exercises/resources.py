@@ -118,10 +118,10 @@ def _micro_batches(case: int) -> tuple[list["Tensor"], list["Tensor"]]:
     """Per-token losses (leaves with gradients) and masks, each (rows, tokens), of every micro-batch."""
     import torch
 
-    made = torch.Generator().manual_seed(case)
+    generator = torch.Generator().manual_seed(case)
     losses, masks = [], []
     for rows, width in zip(*_CASES[case], strict=True):
-        values = 0.1 + 3 * torch.rand(len(rows), width, generator=made, dtype=torch.float64)
+        values = 0.1 + 3 * torch.rand(len(rows), width, generator=generator, dtype=torch.float64)
         losses.append(values.requires_grad_())
         # Scored tokens stand at the end of a row, as an answer does.
         masks.append(torch.tensor([[place >= width - scored for place in range(width)] for scored in rows]))
@@ -134,19 +134,19 @@ def _judge_accumulation(answer: Any) -> str | None:
     for case in range(len(_CASES)):
         losses, masks = _micro_batches(case)
         lent = [mask.clone() for mask in masks]
-        given = _scalars(call(answer, list(losses), list(lent)), len(losses))
+        fair_losses = _scalars(call(answer, list(losses), list(lent)), len(losses))
         total = sum(int(mask.sum()) for mask in masks)
-        for value in given:
+        for value in fair_losses:
             if value.requires_grad:
                 value.backward(retain_graph=True)  # the losses may share what they were computed from
         got = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in losses]
         wanted = [mask.double() / total for mask in masks]
-        if not all(torch.allclose(one, other, atol=1e-9) for one, other in zip(got, wanted, strict=True)):
-            return _accumulation_mistake(given, got, masks)
+        if not all(torch.allclose(gradient, other, atol=1e-9) for gradient, other in zip(got, wanted, strict=True)):
+            return _accumulation_mistake(fair_losses, got, masks)
         right = [(loss * mask).sum().item() / total for loss, mask in zip(losses, masks, strict=True)]
-        if any(abs(value.item() - wish) > 1e-6 for value, wish in zip(given, right, strict=True)):
+        if any(abs(value.item() - wish) > 1e-6 for value, wish in zip(fair_losses, right, strict=True)):
             return "The gradients are right, but the losses themselves are not: their sum is the big batch's loss."
-        if not all(torch.equal(one, other) for one, other in zip(masks, lent, strict=True)):
+        if not all(torch.equal(mask, other) for mask, other in zip(masks, lent, strict=True)):
             return "The losses are right, but your function changed the masks that it was given: work on a copy."
     return None
 
@@ -159,21 +159,21 @@ def _scalars(value: Any, count: int) -> list["Tensor"]:
         raise Mistake("fair_losses gives one loss; give a list with one for each micro-batch.")
     if type(value) not in (list, tuple):  # and not through expect, which makes plain numbers of tensors
         value = expect(value, (list, tuple), "what fair_losses returns")
-    given = list(value)
-    if len(given) != count:
-        raise Mistake(f"For {count} micro-batches there should be {count} losses, but there are {len(given)}.")
-    for one in given:
-        if type(one) in (int, float):
+    losses = list(value)
+    if len(losses) != count:
+        raise Mistake(f"For {count} micro-batches there should be {count} losses, but there are {len(losses)}.")
+    for loss in losses:
+        if type(loss) in (int, float):
             raise Mistake("A plain number has lost its gradient: return tensors, without .item().")
-        if not issubclass(type(one), torch.Tensor):
+        if not issubclass(type(loss), torch.Tensor):
             raise Mistake("Each loss should be a tensor, one for each micro-batch.")
-        if one.dim():
-            raise Mistake(f"A loss has the shape {tuple(one.shape)}; backward() needs one number.")
-        if not torch.isfinite(one):
-            raise Mistake(f"A loss is {one.item()}: is a micro-batch without scored tokens divided by its own zero?")
-    if not any(one.requires_grad for one in given):
+        if loss.dim():
+            raise Mistake(f"A loss has the shape {tuple(loss.shape)}; backward() needs one number.")
+        if not torch.isfinite(loss):
+            raise Mistake(f"A loss is {loss.item()}: is a micro-batch without scored tokens divided by its own zero?")
+    if not any(loss.requires_grad for loss in losses):
         raise Mistake("The losses have lost their gradient: compute them from the given tensors, undetached.")
-    return given
+    return losses
 
 
 def _accumulation_mistake(given: list["Tensor"], got: list["Tensor"], masks: list["Tensor"]) -> str:
@@ -205,12 +205,12 @@ def _accumulation_mistake(given: list["Tensor"], got: list["Tensor"], masks: lis
         ],
     }
     for message, gradients in known.items():
-        if all(torch.allclose(one, other, atol=1e-9) for one, other in zip(got, gradients, strict=True)):
+        if all(torch.allclose(gradient, other, atol=1e-9) for gradient, other in zip(got, gradients, strict=True)):
             return message
-    found = sum(value.item() for value in given)
+    total_loss = sum(value.item() for value in given)
     return (
         f"For micro-batches with {', '.join(map(str, counts))} scored tokens the gradients are not the big batch's "
-        f"(your losses add up to {found:.4f})."
+        f"(your losses add up to {total_loss:.4f})."
     )
 
 
@@ -293,8 +293,8 @@ _LISTS = ("baseline_peak_mb", "my_peak_mb", "baseline_seconds", "my_seconds", "b
 def _judge_half(answer: Any) -> str | None:
     results = complete(answer, dict.fromkeys(_LISTS, list) | {"dev_messages": int, "my_messages": int})
     for name in _LISTS:
-        if found := _list_mistake(name, results[name]):
-            return found
+        if mistake := _list_mistake(name, results[name]):
+            return mistake
     if results["dev_messages"] < _DEV:
         return f"{results['dev_messages']} dev messages decide too little: measure on at least {_DEV}."
     if not 0 < results["my_messages"] <= _MOST_MESSAGES:

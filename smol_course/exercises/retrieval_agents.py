@@ -19,7 +19,9 @@ _SETS = (
 
 
 def _places(rankings: list[list[str]], wanted: list[str]) -> list[int | None]:
-    return [found.index(page) + 1 if page in found else None for found, page in zip(rankings, wanted, strict=True)]
+    return [
+        ranking.index(page) + 1 if page in ranking else None for ranking, page in zip(rankings, wanted, strict=True)
+    ]
 
 
 def _measures(rankings: list[list[str]], wanted: list[str], k: int) -> dict[str, float]:
@@ -29,9 +31,9 @@ def _measures(rankings: list[list[str]], wanted: list[str], k: int) -> dict[str,
 
 
 def _judge_measures(answer: Any) -> str | None:
-    found = [_measured(answer, *case) for case in _SETS]
+    results = [_measured(answer, *case) for case in _SETS]
     for name in ("recall", "mrr"):
-        values = [one[name] for one in found]
+        values = [result[name] for result in results]
         for value, case in zip(values, _SETS, strict=True):
             if not math.isclose(value, _measures(*case)[name], abs_tol=1e-6):
                 return _measure_mistake(name, values, value, case)
@@ -40,14 +42,14 @@ def _judge_measures(answer: Any) -> str | None:
 
 def _measured(answer: Any, rankings: list[list[str]], wanted: list[str], k: int) -> dict[str, float]:
     """The learner's two numbers for a case. Raises Mistake."""
-    given = copy.deepcopy([rankings, wanted])
-    found = expect(call(answer, *given, k), dict, "what measures returns")
-    if given != [rankings, wanted]:
+    copies = copy.deepcopy([rankings, wanted])
+    numbers = expect(call(answer, *copies, k), dict, "what measures returns")
+    if copies != [rankings, wanted]:
         raise Mistake("Your function changed the lists that it was given.")
     for name in ("recall", "mrr"):
-        if name not in found:
+        if name not in numbers:
             raise Mistake(f"The dictionary has no {name!r}.")
-    return {name: float(expect(found[name], (float, int), name)) for name in ("recall", "mrr")}
+    return {name: float(expect(numbers[name], (float, int), name)) for name in ("recall", "mrr")}
 
 
 # What well-known mistakes make of the places of a case, and k.
@@ -79,7 +81,7 @@ def _measure_mistake(name: str, values: list[float], value: float, case: tuple[A
     """Name the mistake that leads to these values in all cases."""
     for message, rule in (_RECALLS if name == "recall" else _MRRS).items():
         known = [rule(_places(rankings, wanted), k) for rankings, wanted, k in _SETS]
-        if all(math.isclose(one, other, abs_tol=1e-6) for one, other in zip(values, known, strict=True)):
+        if all(math.isclose(yours, mistaken, abs_tol=1e-6) for yours, mistaken in zip(values, known, strict=True)):
             return f"{name}: {message}"
     rankings, wanted, k = case
     right = _measures(*case)[name]
@@ -97,10 +99,10 @@ def _measuring(**changed: Callable[..., float]) -> Callable[[], Any]:
 
 
 def _sorts(rankings: Any, wanted: Any, k: int) -> dict[str, float]:
-    found = _measures(rankings, wanted, k)
+    measures = _measures(rankings, wanted, k)
     rankings[0].reverse()
     wanted.append("a")
-    return found
+    return measures
 
 
 _TURTLE = Exercise(
@@ -171,21 +173,23 @@ def _ordered(points: dict[str, float], reverse: bool = True) -> list[str]:
 
 
 def _judge_fused(answer: Any) -> str | None:
-    found = []
+    orders = []
     for rankings, k in _CASES:
-        given = copy.deepcopy(rankings)
-        order = expect(call(answer, given, k), list, "what fused returns")
-        if given != rankings:
+        copied = copy.deepcopy(rankings)
+        order = expect(call(answer, copied, k), list, "what fused returns")
+        if copied != rankings:
             return "Your function changed the lists that it was given: work on copies."
-        found.append([expect(name, str, "each name of what fused returns") for name in order])
-    for order, (rankings, k) in zip(found, _CASES, strict=True):
+        orders.append([expect(name, str, "each name of what fused returns") for name in order])
+    for order, (rankings, k) in zip(orders, _CASES, strict=True):
         if order != _ordered(_points(rankings, k)):
-            return _fusion_mistake(found, order, rankings, k)
+            return _fusion_mistake(orders, order, rankings, k)
     return None
 
 
 def _best(rankings: list[list[str]], k: float) -> dict[str, float]:
-    return {n: max(1 / (k + r.index(n) + 1) for r in rankings if n in r) for n in _points(rankings, k)}
+    return {
+        n: max(1 / (k + ranking.index(n) + 1) for ranking in rankings if n in ranking) for n in _points(rankings, k)
+    }
 
 
 def _votes(rankings: list[list[str]], k: float) -> dict[str, float]:
@@ -238,10 +242,10 @@ def _fusing(score: Callable[[list[list[str]], float], dict[str, float]], reverse
 
 
 def _in_place(rankings: list[list[str]], k: float) -> list[str]:
-    found = _ordered(_points(rankings, k))
+    order = _ordered(_points(rankings, k))
     for ranking in rankings:
         ranking.clear()
-    return found
+    return order
 
 
 _DOG = Exercise(

@@ -77,15 +77,15 @@ _PERCENTILE_MISTAKES: dict[str, Callable[[list[float], float], float]] = {
 def _judge_percentile(answer: Any) -> str | None:
     values = []
     for seconds, share in _TIMES:
-        given = list(seconds)
-        values.append(expect(call(answer, given, share), (float, int), "what percentile returns"))
-        if given != seconds:
+        copied = list(seconds)
+        values.append(expect(call(answer, copied, share), (float, int), "what percentile returns"))
+        if copied != seconds:
             return "Your function changed the list: `sorted` makes a new one."
     wanted = [_nearest(*case) for case in _TIMES]
 
     def say(place: int) -> str:
         seconds, share = _TIMES[place]
-        shown = f"{len(seconds)} times" if len(seconds) > 8 else f"{[round(one, 1) for one in seconds]}"
+        shown = f"{len(seconds)} times" if len(seconds) > 8 else f"{[round(second, 1) for second in seconds]}"
         return f"For {shown} and {share:g} it should be {wanted[place]:g}, not {values[place]:g}."
 
     return compared(values, wanted, _TIMES, _PERCENTILE_MISTAKES, say)
@@ -195,12 +195,12 @@ _CONTINUOUS: dict[str, _Count] = {
 def _judge_steps(answer: Any) -> str | None:
     values = []
     for lengths, slots in _LOADS:
-        given = list(lengths)
-        found = expect(call(answer, given, slots), (tuple, list), "what steps returns")
-        if len(found) != 2:
-            raise Mistake(f"steps should return two numbers, but it returns {len(found)}.")
-        values.append([expect(number, int, "each number of what steps returns") for number in found])
-        if given != lengths:
+        copied = list(lengths)
+        counts = expect(call(answer, copied, slots), (tuple, list), "what steps returns")
+        if len(counts) != 2:
+            raise Mistake(f"steps should return two numbers, but it returns {len(counts)}.")
+        values.append([expect(number, int, "each number of what steps returns") for number in counts])
+        if copied != lengths:
             return "Your function changed the list that it was given: work on a copy."
     wanted = [[_static(*case), _continuous(*case)] for case in _LOADS]
     if [value[::-1] for value in values] == wanted:
@@ -222,7 +222,7 @@ def _steps_mistake(
             f"not {values[place][side]}."
         )
 
-    return compared([one[side] for one in values], [one[side] for one in wanted], _LOADS, ways, say)
+    return compared([pair[side] for pair in values], [pair[side] for pair in wanted], _LOADS, ways, say)
 
 
 def _counting(static: _Count = _static, continuous: _Count = _continuous) -> Callable[[], Any]:
@@ -246,8 +246,8 @@ _DOG = Exercise(
     wrong=(
         ("swapped", lambda: lambda le, s: (_continuous(le, s), _static(le, s)), "are swapped"),
         ("one number", lambda: lambda le, s: (_static(le, s),), "should return two numbers"),
-        *((said, _counting(static=way), said) for said, way in _STATIC.items()),
-        *((said, _counting(continuous=way), said) for said, way in _CONTINUOUS.items()),
+        *((message, _counting(static=way), message) for message, way in _STATIC.items()),
+        *((message, _counting(continuous=way), message) for message, way in _CONTINUOUS.items()),
         ("floats", lambda: lambda le, s: (float(_static(le, s)), 1.0), "should be a whole number"),
         ("off", _counting(continuous=lambda le, s: _continuous(le, s) + 50), "it should be 5, not 55"),
     ),

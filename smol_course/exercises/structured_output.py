@@ -27,8 +27,8 @@ _ODD_DAY = "passes as a day: list the seven weekdays and None, and nothing else.
 _BAD: tuple[tuple[str, Any], ...] = (
     ('A mere text passes: the outermost "type" is "object".', "water the plants"),
     *(
-        (f'{what} passes: the outermost "type" is "object" and nothing else.', value)
-        for what, value in (("A null", None), ("A list", [_REMINDER]), ("A number", 5), ("A mere true", True))
+        (f'{label} passes: the outermost "type" is "object" and nothing else.', value)
+        for label, value in (("A null", None), ("A list", [_REMINDER]), ("A number", 5), ("A mere true", True))
     ),
     ('An empty object passes: name all three fields under "required".', {}),
     ('"urgent" may be left out: name it under "required".', {"text": "a", "day": None}),
@@ -40,11 +40,11 @@ _BAD: tuple[tuple[str, Any], ...] = (
     *((_CAPITAL, _REMINDER | {"day": written(day)}) for day in _DAYS for written in (str.title, str.upper)),
     *((f"The text {day!r} {_ODD_DAY}", _REMINDER | {"day": day}) for day in ("", "null", "friday ", "today")),
     *((f"The text {day[:3]!r} {_ODD_DAY}", _REMINDER | {"day": day[:3]}) for day in _DAYS),
-    *((f"{what} {_ODD_DAY}", _REMINDER | {"day": day}) for what, day in (("A number", 0), ("A number", 5))),
-    *((f"{what} {_ODD_DAY}", _REMINDER | {"day": day}) for what, day in (("False", False), ("A list", ["friday"]))),
+    *((f"{label} {_ODD_DAY}", _REMINDER | {"day": day}) for label, day in (("A number", 0), ("A number", 5))),
+    *((f"{label} {_ODD_DAY}", _REMINDER | {"day": day}) for label, day in (("False", False), ("A list", ["friday"]))),
     *(
-        (f'{what} passes for urgent: its "type" is "boolean".', _REMINDER | {"urgent": value})
-        for what, value in (
+        (f'{label} passes for urgent: its "type" is "boolean".', _REMINDER | {"urgent": value})
+        for label, value in (
             ("A text", "yes"),
             ("A null", None),
             ("A number", 0),
@@ -54,8 +54,8 @@ _BAD: tuple[tuple[str, Any], ...] = (
         )
     ),
     *(
-        (f'{what} passes as the text: its "type" is "string".', _REMINDER | {"text": value})
-        for what, value in (
+        (f'{label} passes as the text: its "type" is "string".', _REMINDER | {"text": value})
+        for label, value in (
             ("A number", 5),
             ("A null", None),
             ("A boolean", True),
@@ -90,17 +90,17 @@ def _judge_schema(answer: Any) -> str | None:
         return f"This is no JSON schema: at {where or 'the top'}, {error.message[:120]}."
     judge = Draft202012Validator(schema, registry=Registry())  # which fetches nothing, whatever a "$ref" says
     try:
-        for what, reminder in _GOOD:
+        for case, reminder in _GOOD:
             fault = next(iter(judge.iter_errors(reminder)), None)
             if fault:
-                return f"It refuses {what}: {fault.message[:120]}."
-        return next((said for said, reminder in _BAD if judge.is_valid(reminder)), None)
+                return f"It refuses {case}: {fault.message[:120]}."
+        return next((message for message, reminder in _BAD if judge.is_valid(reminder)), None)
     except Unresolvable:
         return 'A "$ref" of your schema leads nowhere: write what it means in its place, or under "$defs".'
 
 
 def _schema(**changed: Any) -> dict[str, Any]:
-    made = {
+    schema = {
         "type": "object",
         "properties": {
             "text": {"type": "string", "minLength": 1, "maxLength": 80},
@@ -110,16 +110,16 @@ def _schema(**changed: Any) -> dict[str, Any]:
         "required": ["text", "day", "urgent"],
         "additionalProperties": False,
     }
-    return made | changed
+    return schema | changed
 
 
 def _with(field: str, schema: Any) -> Callable[[], Any]:
     """Return a function that makes the right schema with another one for a field."""
 
     def make() -> Any:
-        made = _schema()
-        made["properties"][field] = schema
-        return made
+        whole = _schema()
+        whole["properties"][field] = schema
+        return whole
 
     return make
 
@@ -201,13 +201,13 @@ def _allowed(pieces: list[str], end: int, choices: list[str], so_far: str) -> li
 
 def _judge_mask(answer: Any) -> str | None:
     for pieces, end, choices, so_far in _MASKS:
-        given = [list(pieces), end, list(choices), so_far]
-        found = call(answer, *given)
-        found = sorted(found) if type(found) in (set, tuple, range) else expect(found, list, "what allowed returns")
-        found = [expect(token, int, "each token of what allowed returns") for token in found]
-        if sorted(found) != _allowed(pieces, end, choices, so_far):
-            return _mask_mistake(set(found), pieces, end, choices, so_far)
-        if given[0] != pieces or given[2] != choices:
+        inputs = [list(pieces), end, list(choices), so_far]
+        tokens = call(answer, *inputs)
+        tokens = sorted(tokens) if type(tokens) in (set, tuple, range) else expect(tokens, list, "what allowed returns")
+        tokens = [expect(token, int, "each token of what allowed returns") for token in tokens]
+        if sorted(tokens) != _allowed(pieces, end, choices, so_far):
+            return _mask_mistake(set(tokens), pieces, end, choices, so_far)
+        if inputs[0] != pieces or inputs[2] != choices:
             return "The tokens are right, but your function changed a list that it was given."
     return None
 
@@ -262,8 +262,8 @@ def _goes_on(choices: list[str], so_far: str, piece: str) -> bool:
 
 
 def _first_of_a_text(pieces: list[str], end: int, choices: list[str], so_far: str) -> list[int]:
-    found = [pieces.index(pieces[token]) for token in _allowed(pieces, end, choices, so_far) if token != end]
-    return list({*found, *([end] if so_far in choices else [])})
+    tokens = [pieces.index(pieces[token]) for token in _allowed(pieces, end, choices, so_far) if token != end]
+    return list({*tokens, *([end] if so_far in choices else [])})
 
 
 _DOG = Exercise(
@@ -297,7 +297,8 @@ _DOG = Exercise(
             "beyond the end",
             _masking(
                 lambda c, so_far, piece: (
-                    _goes_on(c, so_far, piece) or (bool(piece) and any((so_far + piece).startswith(one) for one in c))
+                    _goes_on(c, so_far, piece)
+                    or (bool(piece) and any((so_far + piece).startswith(choice) for choice in c))
                 )
             ),
             "beyond the end of a choice",

@@ -33,13 +33,13 @@ def _masked(ids: list[int], prompt: int) -> list[int]:
 
 def _judge_labels(answer: Any) -> str | None:
     for ids, prompt in _EXAMPLES:
-        given = list(ids)
-        labels = expect(call(answer, given, prompt), list, "what make_labels returns")
+        copied = list(ids)
+        labels = expect(call(answer, copied, prompt), list, "what make_labels returns")
         if any(type(label) is not int for label in labels):
             return "Every label should be a plain whole number, also where the loss must not look."
         if labels != _masked(ids, prompt):
             return _label_mistake(labels, ids, prompt)
-        if given != ids or labels is given:
+        if copied != ids or labels is copied:
             return "The labels are right, but input_ids is changed in place or handed back: make a new list."
     return None
 
@@ -145,7 +145,7 @@ def _cases() -> list[tuple["Tensor", "Tensor"]]:
     """Logits and labels: a prompt; gaps; a scored first token, unspoken of; one token; a huge logit."""
     import torch
 
-    made = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     cases = []
     for labels in (
         [HIDDEN] * 4 + [17, 3, 120, 9, 2, 44],
@@ -154,7 +154,7 @@ def _cases() -> list[tuple["Tensor", "Tensor"]]:
         [HIDDEN, HIDDEN, 130],
         [HIDDEN, 6, 2, 9],
     ):
-        logits = 2 * torch.randn(len(labels), 160, generator=made)
+        logits = 2 * torch.randn(len(labels), 160, generator=generator)
         cases.append((logits, torch.tensor(labels)))
     cases[-1][0][1, 77] = 500.0  # so sure of another token that the right one's probability is 0 in float32
     return cases
@@ -164,8 +164,8 @@ def _judge_loss(answer: Any) -> str | None:
     import torch
 
     for number, (logits, labels) in enumerate(_cases()):
-        given = logits.clone(), labels.clone()
-        value = _number(call(answer, *given))
+        copies = logits.clone(), labels.clone()
+        value = _number(call(answer, *copies))
         wanted = _nats(logits[:-1], labels[1:]).mean().item()
         if not math.isfinite(value):
             return (
@@ -180,7 +180,7 @@ def _judge_loss(answer: Any) -> str | None:
             )
         if abs(value - wanted) > 1e-4:
             return _loss_mistake(value, wanted, logits, labels)
-        if not (torch.equal(given[0], logits) and torch.equal(given[1], labels)):
+        if not (torch.equal(copies[0], logits) and torch.equal(copies[1], labels)):
             return "The loss is right, but your function changed the tensors that it was given: work on a copy."
     return None
 

@@ -44,30 +44,30 @@ _Row = tuple[list[int], list[int], int]
 
 
 def _labels(ids: list[int], mask: list[int], prompt: int) -> list[int]:
-    found, real = [], 0
+    labels, real = [], 0
     for token, here in zip(ids, mask, strict=True):
         real += here
-        found.append(token if here and real > prompt else HIDDEN)
-    return found
+        labels.append(token if here and real > prompt else HIDDEN)
+    return labels
 
 
 def _judge_labels(answer: Any) -> str | None:
     values = []
     for ids, mask, prompt in _ROWS:
-        given = list(ids), list(mask)
-        found = expect(call(answer, *given, prompt), list, "what row_labels returns")
-        if given != (ids, mask):
+        copies = list(ids), list(mask)
+        labels = expect(call(answer, *copies, prompt), list, "what row_labels returns")
+        if copies != (ids, mask):
             return "Your function changed the list that it was given: return a new one."
-        if len(found) != len(ids):
-            return f"A row of {len(ids)} tokens needs {len(ids)} labels, one for each, and yours has {len(found)}."
-        values.append([expect(label, int, "each label") for label in found])
+        if len(labels) != len(ids):
+            return f"A row of {len(ids)} tokens needs {len(ids)} labels, one for each, and yours has {len(labels)}."
+        values.append([expect(label, int, "each label") for label in labels])
     wanted = [_labels(*row) for row in _ROWS]
 
     def say(place: int) -> str:
-        (ids, mask, _), found, right = _ROWS[place], values[place], wanted[place]
-        at = next(at for at, (a, b) in enumerate(zip(found, right, strict=True)) if a != b)
-        what = "padding" if not mask[at] else "an image token" if ids[at] == _IMAGE else f"token {ids[at]}"
-        return f"At place {at} of {ids} stands {what}: its label should be {right[at]}, but yours is {found[at]}."
+        (ids, mask, _), labels, right = _ROWS[place], values[place], wanted[place]
+        at = next(at for at, (a, b) in enumerate(zip(labels, right, strict=True)) if a != b)
+        kind = "padding" if not mask[at] else "an image token" if ids[at] == _IMAGE else f"token {ids[at]}"
+        return f"At place {at} of {ids} stands {kind}: its label should be {right[at]}, but yours is {labels[at]}."
 
     return compared(values, wanted, _ROWS, _wrong_labels(), say)
 
@@ -177,13 +177,13 @@ def _judge_rows(answer: Any) -> str | None:
         rows = expect(call(answer, list(shown)), list, "what preference_rows returns")
         if len(rows) != len(shown):
             return f"{len(shown)} examples should give {len(shown)} rows, and yours are {len(rows)}."
-        texts = [_texts(row, one) for row, one in zip(rows, shown, strict=True)]
-        for pair, one in zip(texts, shown, strict=True):
-            mistake = _pair_mistake(*pair, one, shown)
+        texts = [_texts(row, example) for row, example in zip(rows, shown, strict=True)]
+        for pair, example in zip(texts, shown, strict=True):
+            mistake = _pair_mistake(*pair, example, shown)
             if mistake:
                 return mistake
-        for kind in {one.kind for one in shown}:
-            pairs = [pair for pair, one in zip(texts, shown, strict=True) if one.kind == kind]
+        for kind in {example.kind for example in shown}:
+            pairs = [pair for pair, example in zip(texts, shown, strict=True) if example.kind == kind]
             chosen, rejected = (Counter(column) for column in zip(*pairs, strict=True))
             if chosen != rejected:
                 text = next(text for text in chosen | rejected if chosen[text] != rejected[text])
@@ -202,17 +202,17 @@ def _texts(row: Any, one: SimpleNamespace) -> tuple[str, str]:
         raise Mistake(f"A row has no {missing[0]!r}: DPOTrainer wants {', '.join(_PARTS)}.")
     if row["images"] != [one.image]:
         raise Mistake("`images` should be a list with the example's own picture, and nothing else.")
-    said = []
+    contents = []
     for name, role in (("prompt", "user"), ("chosen", "assistant"), ("rejected", "assistant")):
         turns = expect(row[name], list, name)
         if len(turns) != 1 or type(turns[0]) is not dict or {"role", "content"} - set(turns[0]):
             raise Mistake(f"`{name}` should be a list with one message: a dictionary with role and content.")
         if turns[0]["role"] != role:
             raise Mistake(f"The message of `{name}` should have the role {role}.")
-        said.append(expect(turns[0]["content"], str, f"the content of {name}"))
-    if said[0] != one.question:
+        contents.append(expect(turns[0]["content"], str, f"the content of {name}"))
+    if contents[0] != one.question:
         raise Mistake("The prompt should be the example's question as it stands.")
-    return said[1], said[2]
+    return contents[1], contents[2]
 
 
 def _pair_mistake(chosen: str, rejected: str, one: SimpleNamespace, shown: list[SimpleNamespace]) -> str | None:
@@ -235,16 +235,18 @@ def _rows_like(reject: Callable[[SimpleNamespace, list[str], list[str]], str], *
 
     def preference_rows(shown: list[SimpleNamespace]) -> list[dict[str, Any]]:
         rows = []
-        for one in shown:
-            own = sorted({other.answer for other in shown if other.kind == one.kind})
-            chosen, rejected = one.answer, reject(one, own, sorted({other.answer for other in shown}))
+        for example in shown:
+            own = sorted({other.answer for other in shown if other.kind == example.kind})
+            chosen, rejected = example.answer, reject(example, own, sorted({other.answer for other in shown}))
             row = {
-                "images": [one.image],
-                "prompt": [{"role": "user", "content": one.question}],
+                "images": [example.image],
+                "prompt": [{"role": "user", "content": example.question}],
                 "chosen": [{"role": "assistant", "content": rejected if changed.get("swap") else chosen}],
                 "rejected": [{"role": "assistant", "content": chosen if changed.get("swap") else rejected}],
             }
-            rows.append({name: changed.get(name, lambda value, _: value)(value, one) for name, value in row.items()})
+            rows.append(
+                {name: changed.get(name, lambda value, _: value)(value, example) for name, value in row.items()}
+            )
         return rows[: changed.get("keep")]
 
     return lambda: preference_rows
@@ -260,9 +262,11 @@ def _of_another_kind(one: SimpleNamespace, own: list[str], every: list[str]) -> 
 
 def _next_other(shown: list[SimpleNamespace]) -> list[dict[str, Any]]:
     rows = _rows_like(_first_other)()(shown)
-    for place, (row, one) in enumerate(zip(rows, shown, strict=True)):
+    for place, (row, example) in enumerate(zip(rows, shown, strict=True)):
         behind = [*shown[place + 1 :], *shown]
-        row["rejected"][0]["content"] = next(o.answer for o in behind if o.kind == one.kind and o.answer != one.answer)
+        row["rejected"][0]["content"] = next(
+            o.answer for o in behind if o.kind == example.kind and o.answer != example.answer
+        )
     return rows
 
 
@@ -289,8 +293,8 @@ _DOG = Exercise(
         ("always the first wrong one", _rows_like(_first_other), "Balance them"),
         ("the next one that is wrong", lambda: _next_other, "'3' is chosen 2 and rejected 3 times"),
         ("another kind's", _rows_like(_of_another_kind), "belongs to another kind"),
-        ("nonsense", _rows_like(lambda one, own, every: "I do not know"), "right for no picture"),
-        ("the same", _rows_like(lambda one, own, every: one.answer), "the same answer"),
+        ("nonsense", _rows_like(lambda example, own, every: "I do not know"), "right for no picture"),
+        ("the same", _rows_like(lambda example, own, every: example.answer), "the same answer"),
         ("no list", _rows_like(_neighbour, images=lambda value, _: value[0]), "a list with the example's own picture"),
         (
             "texts",
@@ -304,7 +308,9 @@ _DOG = Exercise(
         ),
         (
             "changed question",
-            _rows_like(_neighbour, prompt=lambda value, one: [{"role": "user", "content": "Look: " + one.question}]),
+            _rows_like(
+                _neighbour, prompt=lambda value, example: [{"role": "user", "content": "Look: " + example.question}]
+            ),
             "question as it stands",
         ),
         ("one left out", _rows_like(_neighbour, keep=-1), "should give 2 rows"),

@@ -51,16 +51,16 @@ _COUNT_MISTAKES: dict[str, Callable[[int, int, int, int], float]] = {
 def _judge_count(answer: Any) -> str | None:
     values = []
     for case in _MODELS:
-        found = call(answer, *case)
-        if type(found) is float and found.is_integer():
-            return f"{found} is a number with a fraction, even if that is zero: divide with //."
-        values.append(expect(found, int, "what count_image_tokens returns"))
+        count = call(answer, *case)
+        if type(count) is float and count.is_integer():
+            return f"{count} is a number with a fraction, even if that is zero: divide with //."
+        values.append(expect(count, int, "what count_image_tokens returns"))
     wanted = [_count(*case) for case in _MODELS]
 
     def say(place: int) -> str:
         size, patch, shuffle, tiles = _MODELS[place]
-        said = f"{tiles} tile{'s' if tiles > 1 else ''} of {size} pixels, patches of {patch}, shuffle {shuffle}"
-        return f"For {said} it should be {wanted[place]}, but yours is {_short(values[place])}."
+        description = f"{tiles} tile{'s' if tiles > 1 else ''} of {size} pixels, patches of {patch}, shuffle {shuffle}"
+        return f"For {description} it should be {wanted[place]}, but yours is {_short(values[place])}."
 
     return compared(values, wanted, _MODELS, _COUNT_MISTAKES, say)
 
@@ -102,11 +102,11 @@ def _grids() -> "list[tuple[Tensor, int]]":
     """Patches whose numbers tell where they come from, and the factor."""
     import torch
 
-    found = []
+    grids = []
     for pictures, along, width, factor in _SHAPES:
         count = pictures * along * along * width
-        found.append((torch.arange(float(count)).view(pictures, along * along, width), factor))
-    return found
+        grids.append((torch.arange(float(count)).view(pictures, along * along, width), factor))
+    return grids
 
 
 def _shuffle(seen: "Tensor", factor: int) -> "Tensor":
@@ -129,15 +129,15 @@ def _judge_shuffle(answer: Any) -> str | None:
 
     grids, values = _grids(), []
     for seen, factor in grids:
-        given = seen.clone()
-        found = call(answer, given, factor)
-        if not issubclass(type(found), torch.Tensor):
-            raise Mistake(f"Return a tensor, not {type(found).__name__}.")
+        copied = seen.clone()
+        tokens = call(answer, copied, factor)
+        if not issubclass(type(tokens), torch.Tensor):
+            raise Mistake(f"Return a tensor, not {type(tokens).__name__}.")
         wanted = _shuffle(seen, factor)
-        if found.shape != wanted.shape:
-            return _shape_mistake(tuple(found.shape), tuple(wanted.shape), tuple(seen.shape), factor)
-        values.append(found.detach().double().clone())
-        if not torch.equal(given, seen):
+        if tokens.shape != wanted.shape:
+            return _shape_mistake(tuple(tokens.shape), tuple(wanted.shape), tuple(seen.shape), factor)
+        values.append(tokens.detach().double().clone())
+        if not torch.equal(copied, seen):
             return "Your function changed the tensor that it was given: work on a copy."
     return _order_mistake(values, grids)
 
@@ -158,14 +158,14 @@ def _order_mistake(values: list["Tensor"], grids: "list[tuple[Tensor, int]]") ->
     import torch
 
     for message, make in {"": _shuffle, **_wrong_orders()}.items():
-        if all(torch.equal(found, make(*grid).double()) for found, grid in zip(values, grids, strict=True)):
+        if all(torch.equal(tokens, make(*grid).double()) for tokens, grid in zip(values, grids, strict=True)):
             return message or None
-    found, (seen, factor) = next(
-        (found, grid)
-        for found, grid in zip(values, grids, strict=True)
-        if not torch.equal(found, _shuffle(*grid).double())
+    tokens, (seen, factor) = next(
+        (tokens, grid)
+        for tokens, grid in zip(values, grids, strict=True)
+        if not torch.equal(tokens, _shuffle(*grid).double())
     )
-    place = (found != _shuffle(seen, factor).double()).nonzero()[0].tolist()
+    place = (tokens != _shuffle(seen, factor).double()).nonzero()[0].tolist()
     return (
         f"The shape is right. For patches of shape {tuple(seen.shape)} and factor {factor}, the first number in the "
         f"wrong place is at {place}: compare with the 4 × 4 grid above."
@@ -215,9 +215,9 @@ def _all_pictures(seen: "Tensor", factor: int) -> "Tensor":
 
 
 def _in_place(seen: "Tensor", factor: int) -> "Tensor":
-    found = _shuffle(seen, factor)
+    tokens = _shuffle(seen, factor)
     seen.zero_()
-    return found
+    return tokens
 
 
 _DOG = Exercise(

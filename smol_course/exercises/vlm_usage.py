@@ -82,10 +82,10 @@ _POINTS_MISTAKES: dict[str, Callable[[_Texts, _Texts, _Texts], float]] = {
 def _judge_points(answer: Any) -> str | None:
     values = []
     for case in _LISTS:
-        given = [list(part) for part in case]
-        value = expect(call(answer, *given), (float, int), "what points_above_blind returns")
+        copies = [list(part) for part in case]
+        value = expect(call(answer, *copies), (float, int), "what points_above_blind returns")
         values.append(Nearly(value))
-        if given != [list(part) for part in case]:
+        if copies != [list(part) for part in case]:
             return "Your function changed a list that it was given: look at it only."
     wanted = [_points(*case) for case in _LISTS]
 
@@ -177,13 +177,13 @@ class _See:
 def _judge_meeting(answer: Any) -> str | None:
     for group in _GROUPS:
         see = _See(group)
-        found = expect(call(answer, list(group), see), list, "what common_free_slots returns")
-        mistake = _call_mistake(see, group) or _slots_mistake(found, group)
+        slots = expect(call(answer, list(group), see), list, "what common_free_slots returns")
+        mistake = _call_mistake(see, group) or _slots_mistake(slots, group)
         if mistake:
             return mistake
     see = _See({})
-    found = expect(call(answer, [], see), list, "what it returns for no weeks")
-    if see.calls or found:
+    slots = expect(call(answer, [], see), list, "what it returns for no weeks")
+    if see.calls or slots:
         return "Without any week there is nothing to ask and no slot to give: return an empty list."
     return None
 
@@ -209,8 +209,8 @@ def _slots_mistake(found: list[Any], group: dict[str, set[int]]) -> str | None:
     if found == wanted:
         return None
     weeks = [week for week in group for _ in _SLOTS]
-    said = _See(group)(weeks, [f"{day} {part} free?" for day, part in _SLOTS] * len(group))
-    clear = [text.strip().lower().startswith("yes") for text in said]
+    replies = _See(group)(weeks, [f"{day} {part} free?" for day, part in _SLOTS] * len(group))
+    clear = [text.strip().lower().startswith("yes") for text in replies]
     known: dict[str, list[bool]] = {
         "These are the slots in which somebody is busy: wanted are those in which all are free.": [
             slot not in wanted for slot in _SLOTS
@@ -223,7 +223,7 @@ def _slots_mistake(found: list[Any], group: dict[str, set[int]]) -> str | None:
         "The answers of different slots are put together: those about one slot stand fifteen places apart.": [
             all(clear[place * len(group) : (place + 1) * len(group)]) for place in range(15)
         ],
-        **{message: _all_free([rule(text) for text in said]) for message, rule in _READINGS.items()},
+        **{message: _all_free([rule(text) for text in replies]) for message, rule in _READINGS.items()},
     }
     for message, free in known.items():
         if found == [slot for slot, here in zip(_SLOTS, free, strict=True) if here]:
@@ -233,9 +233,9 @@ def _slots_mistake(found: list[Any], group: dict[str, set[int]]) -> str | None:
     if len(set(found)) < len(found):
         return "A slot stands twice in the list: each comes once."
     day, part = next(slot for slot in _SLOTS if (slot in found) != (slot in wanted))
-    what = "all are free then" if (day, part) in wanted else "somebody is busy then"
+    truth = "all are free then" if (day, part) in wanted else "somebody is busy then"
     said_so = "is in your list" if (day, part) in found else "is not in your list"
-    return f"For {', '.join(group)}: {day} {part} {said_so}, but {what}."
+    return f"For {', '.join(group)}: {day} {part} {said_so}, but {truth}."
 
 
 _READINGS: dict[str, Callable[[str], bool]] = {
@@ -267,14 +267,14 @@ def _meeting(**changed: Any) -> Callable[[], Any]:
         texts = [changed.get("text", "Is {} {} free?").format(day, part) for day, part in _SLOTS]
         pictures = [week for week in weeks for _ in _SLOTS]
         if changed.get("one_by_one"):
-            said = [see([week], [text])[0] for week, text in zip(pictures, texts * len(weeks), strict=True)]
+            replies = [see([week], [text])[0] for week, text in zip(pictures, texts * len(weeks), strict=True)]
         else:
-            said = see(pictures, texts * changed.get("times", len(weeks)))
+            replies = see(pictures, texts * changed.get("times", len(weeks)))
         is_free = changed.get("is_free", lambda text: text.strip().lower().startswith("yes"))
-        free = [is_free(text) for text in said]
+        free = [is_free(text) for text in replies]
         together = changed.get("together", all)
-        found = [slot for place, slot in enumerate(_SLOTS) if together(free[place::15])]
-        return changed.get("last", list)(found)
+        slots = [slot for place, slot in enumerate(_SLOTS) if together(free[place::15])]
+        return changed.get("last", list)(slots)
 
     return lambda: common_free_slots
 
@@ -300,13 +300,13 @@ _DOG = Exercise(
         ("first week only", _meeting(times=1), "each question needs its own picture"),
         ("asks whether busy", _meeting(text="Is {} {} busy?"), "Ask whether the slot is free"),
         ("no part named", _meeting(text="Is {0} free?"), "Name one day and one part"),
-        *((said, _meeting(is_free=way), said) for said, way in _READINGS.items()),
+        *((message, _meeting(is_free=way), message) for message, way in _READINGS.items()),
         ("first week", _meeting(together=lambda free: free[0]), "Only the first week counts"),
         ("last week", _meeting(together=lambda free: free[-1]), "Only the last week counts"),
         ("most", _meeting(together=lambda free: 2 * sum(free) > len(free)), "is in your list, but somebody is busy"),
-        ("twice", _meeting(last=lambda found: found * 2), "A slot stands twice"),
-        ("order", _meeting(last=lambda found: sorted(found)), "in another order"),
-        ("texts", _meeting(last=lambda found: [" ".join(slot) for slot in found]), "should hold tuples"),
+        ("twice", _meeting(last=lambda slots: slots * 2), "A slot stands twice"),
+        ("order", _meeting(last=lambda slots: sorted(slots)), "in another order"),
+        ("texts", _meeting(last=lambda slots: [" ".join(slot) for slot in slots]), "should hold tuples"),
         ("asks about nothing", _meeting(empty=True), "nothing to ask"),
         ("never looks", lambda: lambda weeks, see: [_SLOTS[0]] if weeks else [], "never called"),
     ),
