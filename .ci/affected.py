@@ -57,8 +57,8 @@ def readers(path: str) -> dict[str, str]:
 @cache
 def _files() -> dict[str, str]:
     """The importable files: path by module name, packages by their own name."""
-    found = [path.relative_to(ROOT) for name in IMPORTED for path in (ROOT / name).rglob("*.py")]
-    paths = [*found, *map(Path, _gone)]
+    present = [path.relative_to(ROOT) for name in IMPORTED for path in (ROOT / name).rglob("*.py")]
+    paths = [*present, *map(Path, _gone)]
     return {".".join(path.with_suffix("").parts).removesuffix(".__init__"): path.as_posix() for path in sorted(paths)}
 
 
@@ -82,25 +82,25 @@ def _names(path: Path) -> set[str]:
 @cache
 def imports(path: str) -> frozenset[str]:
     """Return the importable files that a file imports itself; ``a.b.c`` is a module or what stands in one."""
-    found = set()
+    imported = set()
     for name in _names(ROOT / path):
         parts = name.split(".")
-        found |= {_files().get(".".join(parts[:end])) for end in range(2, len(parts) + 1)}
+        imported |= {_files().get(".".join(parts[:end])) for end in range(2, len(parts) + 1)}
         if name.endswith(".py") and name != "__init__.py":
-            found |= {file for file in _files().values() if f"/{file}".endswith(f"/{name}")}
-    return frozenset(found - {None, path})
+            imported |= {file for file in _files().values() if f"/{file}".endswith(f"/{name}")}
+    return frozenset(imported - {None, path})
 
 
 @cache
 def distances(test: str) -> dict[str, int]:
     """Return every importable file that a test file reaches, with the number of imports on the shortest way."""
-    found: dict[str, int] = {}
+    reached: dict[str, int] = {}
     step, next_files = 0, {f"tests/{test}"}
     while next_files:
         step += 1
-        next_files = {file for each in next_files for file in imports(each)} - set(found)
-        found |= dict.fromkeys(next_files, step)
-    return found
+        next_files = {file for each in next_files for file in imports(each)} - set(reached)
+        reached |= dict.fromkeys(next_files, step)
+    return reached
 
 
 def importers(path: str) -> dict[str, str]:
@@ -121,10 +121,10 @@ def importers(path: str) -> dict[str, str]:
 
 def tests_of(path: str) -> dict[str, str]:
     """Return the test files that a changed file concerns, each with the reason."""
-    found = {test: f"opens {pattern}" for test, pattern in readers(path).items()}
+    reasons = {test: f"opens {pattern}" for test, pattern in readers(path).items()}
     if re.fullmatch(r"tests/test_\w+\.py", path) and (ROOT / path).is_file():
-        found[path.removeprefix("tests/")] = "changed itself"
-    return found | (importers(path) if is_imported(path) else {})
+        reasons[path.removeprefix("tests/")] = "changed itself"
+    return reasons | (importers(path) if is_imported(path) else {})
 
 
 def code_of(path: str, text: str) -> list[str]:
@@ -136,14 +136,14 @@ def code_of(path: str, text: str) -> list[str]:
         header, *cells = re.split(r"^(?=# %%)", text, flags=re.MULTILINE)
         cells = [cell.partition("\n")[::2] for cell in cells]
         parts = [(header, ""), *(cell for cell in cells if "[markdown]" not in cell[0])]
-    found = []
+    executed = []
     for head, source in parts:
-        found += [head.strip(), *_MAGIC.findall(source)]
+        executed += [head.strip(), *_MAGIC.findall(source)]
         try:
-            found.append(ast.dump(ast.parse(_MAGIC.sub("", source))))
+            executed.append(ast.dump(ast.parse(_MAGIC.sub("", source))))
         except SyntaxError:  # compare it as it stands
-            found.append(source.strip())
-    return found
+            executed.append(source.strip())
+    return executed
 
 
 def notebook_of(path: str, base: str) -> str | None:
@@ -166,13 +166,13 @@ def main() -> None:
     paths = sorted(set(sys.stdin.read().split("\n")) - {""})
     _gone.update(path for path in paths if is_imported(path) and not (ROOT / path).is_file())
     for path in paths:
-        found = {f"tests/{test}": f"{path} ({why})" for test, why in sorted(tests_of(path).items())}
+        reasons = {f"tests/{test}": f"{path} ({why})" for test, why in sorted(tests_of(path).items())}
         notebook = notebook_of(path, sys.argv[1] if len(sys.argv) > 1 else "HEAD")
-        if not set(found) - {EVERY} and (ROOT / path).is_file():
-            found["tests/test_affected.py"] = f"{path} (no test is known to cover it)"
+        if not set(reasons) - {EVERY} and (ROOT / path).is_file():
+            reasons["tests/test_affected.py"] = f"{path} (no test is known to cover it)"
         if notebook:
-            found[notebook] = f"{path} (its code changed)"
-        for name, why in found.items():
+            reasons[notebook] = f"{path} (its code changed)"
+        for name, why in reasons.items():
             chosen.setdefault(name, []).append(why)
     for name, why in sorted(chosen.items()):
         print(f"{name}\t{why[0]}{f' and {len(why) - 1} more' if len(why) > 1 else ''}")

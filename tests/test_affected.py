@@ -206,8 +206,8 @@ def chosen(checkout: SimpleNamespace, *paths: str) -> dict[str, str]:
 
 
 def test_imports_are_followed_wherever_they_stand(checkout: SimpleNamespace) -> None:
-    found = chosen(checkout, "smol_course/low.py", "known.txt", "tests/test_c.py", "gone.txt")
-    assert found == {
+    reasons = chosen(checkout, "smol_course/low.py", "known.txt", "tests/test_c.py", "gone.txt")
+    assert reasons == {
         "tests/test_a.py": "known.txt (opens known.txt)",
         "tests/test_b.py": "smol_course/low.py (imports it)",
         "tests/test_c.py": "tests/test_c.py (changed itself)",

@@ -42,11 +42,11 @@ class Script:
         self.texts, self.read = list(texts), []
 
     def __call__(self, conversations: list) -> list[str]:
-        found = []
+        replies = []
         for conversation in conversations:
             self.read.append(conversation)
-            found.append(self.texts.pop(0) if len(self.texts) > 1 else self.texts[0])
-        return found
+            replies.append(self.texts.pop(0) if len(self.texts) > 1 else self.texts[0])
+        return replies
 
 
 def run(script: Callable, form: str = "json", calendar: Calendar | None = None, more: list | None = None, **how: Any):
@@ -107,8 +107,8 @@ def test_it_is_the_form_of_the_traces() -> None:
 def test_mistakes_come_back_in_one_line(text: str, said: str) -> None:
     script = Script(text, call("final_answer", answer="sorry"))
     result, calendar, _ = run(script)
-    seen = script.read[-1][-1]
-    assert seen["role"] == "tool" and seen["content"].startswith(said) and "\n" not in seen["content"]
+    turn = script.read[-1][-1]
+    assert turn["role"] == "tool" and turn["content"].startswith(said) and "\n" not in turn["content"]
     assert result.said == "sorry" and len(calendar.events()) == 2
 
 
@@ -284,8 +284,8 @@ def test_an_agent_that_knows_the_answers_does_all_tasks() -> None:
             f"add_event({e['title']!r}, {e['day']!r}, {e['start']!r}, {e['place']!r}, {e['people']!r})"
             for e in task["after"]
         ]
-        said = " ".join(choice.split("|")[0] for choice in task["says"])
-        return "\n".join([*lines, f"final_answer({said!r})"])
+        answer = " ".join(choice.split("|")[0] for choice in task["says"])
+        return "\n".join([*lines, f"final_answer({answer!r})"])
 
     every = [*tasks("single"), *tasks("organiser")]
     by_message = {task["message"]: oracle(task) for task in every}
@@ -314,14 +314,14 @@ def test_smolagents_still_works_as_the_loop_needs() -> None:
         def forward(self) -> str:
             return "echo"
 
-    seen: list[Any] = []
+    stops: list[Any] = []
 
     class Watching(SmallModel):
         def generate(self, messages: list, stop_sequences: Any = None, **named: Any) -> ChatMessage:
-            seen.append(stop_sequences)
+            stops.append(stop_sequences)
             return super().generate(messages, stop_sequences, **named)
 
     model = Watching(Script(call("echo")))
     agent = ToolCallingAgent([Echo()], model, max_steps=2, verbosity_level=LogLevel.OFF)
     assert str(agent.run("go")) == "stopped: too many steps"
-    assert [words is None for words in seen] == [False, False, True]
+    assert [words is None for words in stops] == [False, False, True]

@@ -21,8 +21,8 @@ def books_a_walk(conversations: list) -> list[str]:
 
 def test_a_message_changes_the_week_and_the_steps_are_shown() -> None:
     calendar = Calendar.of(EXAMPLES)
-    said, steps, rows = respond(books_a_walk, calendar, "Walk on Sunday at ten")
-    assert said == "A walk on Sunday." and "→ " in steps and "added 4: walk, sunday 10:00" in steps
+    answer, steps, rows = respond(books_a_walk, calendar, "Walk on Sunday at ten")
+    assert answer == "A walk on Sunday." and "→ " in steps and "added 4: walk, sunday 10:00" in steps
     assert rows == rows_of(calendar) and len(rows) == 4 and all(len(row) == len(HEADERS) for row in rows)
 
 
@@ -31,8 +31,8 @@ def test_a_message_that_is_none_costs_nothing(message: str) -> None:
     def never(conversations: list) -> list[str]:
         raise AssertionError("the model was asked")
 
-    said, steps, rows = respond(never, Calendar.of(EXAMPLES), message)
-    assert said == f"Write a message of 1 to {LONGEST} characters." and steps == "" and len(rows) == 3
+    answer, steps, rows = respond(never, Calendar.of(EXAMPLES), message)
+    assert answer == f"Write a message of 1 to {LONGEST} characters." and steps == "" and len(rows) == 3
 
 
 @GRADIO
@@ -47,8 +47,8 @@ def test_the_page_answers_on_this_machine_only(tmp_path: Path) -> None:
         assert address.startswith("http://127.0.0.1:") and page.share_url is None
         html = httpx.get(address).text
         assert "googleapis" not in html and "Pocket organiser" in html
-        said, steps, week = Client(address, verbose=False).predict("Walk on Sunday at ten", api_name="/send")
+        answer, steps, week = Client(address, verbose=False).predict("Walk on Sunday at ten", api_name="/send")
     finally:
         page.close(verbose=False)
-    assert said == "A walk on Sunday." and "added 4" in steps and len(week["data"]) == 4
+    assert answer == "A walk on Sunday." and "added 4" in steps and len(week["data"]) == 4
     assert [event.title for event in calendar.events("sunday")] == ["walk"]

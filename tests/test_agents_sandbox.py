@@ -34,10 +34,10 @@ def ask(name: str, **_: object) -> str:
 
 def test_values_prints_and_answers_come_back() -> None:
     assert run_once("1 + 1").output == 2
-    found = run_once("print('a', 1)\nprint('b')")
-    assert found.logs == "a 1\nb\n" and found.output is None and not found.is_final_answer
-    found = run_once(f"try:\n    {FINAL}('done')\nexcept Exception:\n    pass\nprint('never')")
-    assert found.is_final_answer and found.output == "done" and found.logs == ""
+    result = run_once("print('a', 1)\nprint('b')")
+    assert result.logs == "a 1\nb\n" and result.output is None and not result.is_final_answer
+    result = run_once(f"try:\n    {FINAL}('done')\nexcept Exception:\n    pass\nprint('never')")
+    assert result.is_final_answer and result.output == "done" and result.logs == ""
 
 
 def test_names_stay_and_tools_run_here() -> None:
@@ -85,10 +85,10 @@ with open("mine.txt", "w") as f:
     f.write("hello")
 pathlib.Path("more.txt").write_text("there")
 """
-    found = run_once(
+    result = run_once(
         code + "[open('mine.txt').read(), pathlib.Path('more.txt').read_text(), Point(1).x]", folder=folder
     )
-    assert found.output == ["hello", "there", 1]
+    assert result.output == ["hello", "there", 1]
 
 
 # --- Limits and refusals -------------------------------------------------------------------------------------

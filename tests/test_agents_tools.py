@@ -139,15 +139,15 @@ def test_the_same_call_again_and_again_ends_the_run(box: Toolbox) -> None:
 
 def test_a_run_makes_a_few_changes_only(calendar: Calendar, box: Toolbox) -> None:
     days = ("monday", "wednesday", "thursday", "saturday", "sunday")
-    many = [{"title": "spam", "day": day, "start": f"{hour:02d}:00"} for day in days for hour in (8, 12, 16)]
+    additions = [{"title": "spam", "day": day, "start": f"{hour:02d}:00"} for day in days for hour in (8, 12, 16)]
     guard = Guard()
     with pytest.raises(Stop, match="more than 8 changes"):
-        for arguments in many:
+        for arguments in additions:
             observed(guard, box.add_event, arguments)
     assert len(calendar.events()) == 2 + 8
-    for arguments in many:
+    for arguments in additions:
         observed(Guard(**OPEN), box.add_event, arguments)
-    assert len(calendar.events()) == 2 + len(many)
+    assert len(calendar.events()) == 2 + len(additions)
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def over_mcp(path: Path, *calls: tuple[str, dict[str, Any]]) -> tuple[list[Any],
         async with stdio_client(command) as streams, ClientSession(*streams) as session:
             await session.initialize()
             tools = (await session.list_tools()).tools
-            return tools, [(await session.call_tool(name, given)).content[0].text for name, given in calls]
+            return tools, [(await session.call_tool(name, arguments)).content[0].text for name, arguments in calls]
 
     return anyio.run(talk)
 
@@ -209,7 +209,7 @@ def over_mcp(path: Path, *calls: tuple[str, dict[str, Any]]) -> tuple[list[Any],
 def test_the_same_tools_over_mcp(tmp_path: Path, box: Toolbox) -> None:
     path = tmp_path / "week.db"
     Calendar.of(WEEK, path)
-    tools, said = over_mcp(
+    tools, replies = over_mcp(
         path,
         ("list_events", {"day": "tuesday"}),
         ("add_event", {"title": "yoga", "day": "tuesday", "start": "09:30"}),
@@ -217,7 +217,7 @@ def test_the_same_tools_over_mcp(tmp_path: Path, box: Toolbox) -> None:
         ("add_event", {"title": "yoga", "day": "tuesday", "start": "11:00"}),
     )
     assert {tool.name: tool.inputSchema for tool in tools} == {f.__name__: schema_of(f) for f in box.functions()}
-    assert said[0] == "1: dentist, tuesday 09:00" and said[1].startswith("refused: tuesday 09:30 is taken by 1")
-    assert said[2].startswith("refused: day must be one of") and said[3] == "added 3: yoga, tuesday 11:00"
+    assert replies[0] == "1: dentist, tuesday 09:00" and replies[1].startswith("refused: tuesday 09:30 is taken by 1")
+    assert replies[2].startswith("refused: day must be one of") and replies[3] == "added 3: yoga, tuesday 11:00"
     assert [event.title for event in Calendar(path).events("tuesday")] == ["dentist", "yoga"]
     assert json.dumps([tool.inputSchema for tool in tools])

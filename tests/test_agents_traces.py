@@ -51,7 +51,7 @@ def test_code_is_python_that_ends_with_an_answer(made: dict) -> None:
 
 def test_both_forms_are_of_the_same_tasks(made: dict) -> None:
     pairs = zip(made["json"], made["code"], strict=True)
-    assert all(one["messages"][1] == other["messages"][1] for one, other in pairs)
+    assert all(by_json["messages"][1] == by_code["messages"][1] for by_json, by_code in pairs)
 
 
 def test_kinds_are_there_and_the_seed_decides(made: dict) -> None:
@@ -77,9 +77,9 @@ def test_a_plan_and_code_that_disagree_are_noticed(monkeypatch: pytest.MonkeyPat
 def test_messages_without_day_or_time_ask_back() -> None:
     import random
 
-    found = [of_message(random.Random(0), row) for row in MESSAGES]
-    assert [task.kind for task in found if task] == ["add", "ask back", "nothing"]
-    assert "on which day?" in found[1].code  # type: ignore[union-attr]
+    drawn = [of_message(random.Random(0), row) for row in MESSAGES]
+    assert [task.kind for task in drawn if task] == ["add", "ask back", "nothing"]
+    assert "on which day?" in drawn[1].code  # type: ignore[union-attr]
     late = MESSAGES[0] | {"event": MESSAGES[0]["event"] | {"start": "23:30"}}  # type: ignore[operator]
     assert of_message(random.Random(0), late) is None
 

@@ -60,10 +60,10 @@ def test_an_adapter_is_small_safe_and_tells_where_it_is_from(name: str) -> None:
     assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
     assert all("lora_" in weight and weights[weight].isfinite().all() for weight in weights)
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == models.MODEL
-    told = _told(name)
-    assert told["name"] == name and told["base"] == models.MODEL
-    assert {key: told[key] for key in ship.RECIPES[name]} == ship.RECIPES[name]
-    assert told["results"] and all(result["name"].startswith("after_") for result in told["results"])
+    record = _told(name)
+    assert record["name"] == name and record["base"] == models.MODEL
+    assert {key: record[key] for key in ship.RECIPES[name]} == ship.RECIPES[name]
+    assert record["results"] and all(result["name"].startswith("after_") for result in record["results"])
 
 
 @pytest.mark.slow
@@ -74,21 +74,21 @@ def test_an_adapter_fits_the_bundled_base_and_does_as_it_says(name: str) -> None
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     base = models.find_model(models.MODEL)
-    told = _told(name)
-    assert told["base_sha256"] == models.weights_sha256(base)
+    record = _told(name)
+    assert record["base_sha256"] == models.weights_sha256(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
     model = PeftModel.from_pretrained(model, str(ship.SHIPPED / name))
-    tokenizer, claimed = AutoTokenizer.from_pretrained(base), _results(told)
+    tokenizer, claimed = AutoTokenizer.from_pretrained(base), _results(record)
     if "after_single_done" in claimed:
         form = "code" if name.endswith("code") else "json"
         done = run_tasks(tasks("single")[:24], asker(model, tokenizer), form)
-        found, claim = share_done(done)[1:3], claimed["after_single_done"]
+        measured, claim = share_done(done)[1:3], claimed["after_single_done"]
     else:
         test = events("test").select(range(24))
         asked = [conversation(SYSTEM_PROMPT, row["message"], "")["prompt"] for row in test]
         scores = score_events(models.answer(model, tokenizer, asked, show=False), test["event"])
-        found, claim = (scores.low, scores.high), claimed["after_event_accuracy"]
-    assert _overlap(found, (claim["low"], claim["high"])), (found, claim)
+        measured, claim = (scores.low, scores.high), claimed["after_event_accuracy"]
+    assert _overlap(measured, (claim["low"], claim["high"])), (measured, claim)
 
 
 @pytest.mark.slow
@@ -98,12 +98,12 @@ def test_the_writer_does_as_it_says() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     base = models.find_model(models.MODEL)
-    told = _told("jotting_writer")
-    assert told["base_sha256"] == models.weights_sha256(base)
+    record = _told("jotting_writer")
+    assert record["base_sha256"] == models.weights_sha256(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
     model = PeftModel.from_pretrained(model, str(ship.SHIPPED / "jotting_writer"))
     (again,) = jotting_writer.tested(model, AutoTokenizer.from_pretrained(base), bf16=False)
-    (once,) = told["results"]
+    (once,) = record["results"]
     assert _overlap((again["low"], again["high"]), (once["low"], once["high"]))
 
 
@@ -111,17 +111,17 @@ def test_the_notebook_made_again_does_as_well() -> None:
     """Of the adapter whose notebook is its recipe as it stands: what the notebook measured when it was last built."""
     name = "organiser_aligned"
     assert not ship.RECIPES[name]["parameters"], "the built notebook is another training"
-    told = _results(_told(name))
+    shipped = _results(_told(name))
     (path,) = ROOT.glob(f"{ship.RECIPES[name]['notebook'].replace('/', '_*/notebooks/')}.ipynb")
     built = json.loads(path.read_text(encoding="utf-8"))["metadata"]["smol"]["results"]
     again = _results({"results": built})
-    compared = [key for key in told if told[key]["low"] is not None]
+    compared = [key for key in shipped if shipped[key]["low"] is not None]
     assert compared
     for key in compared:
-        ends = [(result["low"], result["high"]) for result in (again[key], told[key])]
-        assert _overlap(*ends), (key, again[key], told[key])
+        ends = [(result["low"], result["high"]) for result in (again[key], shipped[key])]
+        assert _overlap(*ends), (key, again[key], shipped[key])
     other = wilson(0, 48)  # what no training gives must not pass for it
-    assert not any(_overlap(other, (told[key]["low"], told[key]["high"])) for key in compared if "liked" in key)
+    assert not any(_overlap(other, (shipped[key]["low"], shipped[key]["high"])) for key in compared if "liked" in key)
 
 
 @pytest.mark.slow
@@ -132,9 +132,9 @@ def test_a_recipe_leaves_an_adapter_and_tells_how_it_was_made(tmp_path: Path, mo
     few = {"train_events": 6, "samples": 2, "new_tokens": 8, "steps": 1, "margin": -1.0}
     few |= {"dev_events": 2, "test_events": 4, "test_messages": 2}
     monkeypatch.setitem(ship.RECIPES, name, ship.RECIPES[name] | {"parameters": few})
-    told = ship.make(name, tmp_path, Console(quiet=True))
-    assert told["parameters"] == few and told["seconds"] > 0
-    assert {result["name"] for result in told["results"]} == set(_results(_told(name)))
+    record = ship.make(name, tmp_path, Console(quiet=True))
+    assert record["parameters"] == few and record["seconds"] > 0
+    assert {result["name"] for result in record["results"]} == set(_results(_told(name)))
     assert (tmp_path / "artifacts" / name / "adapter_model.safetensors").is_file()
 
 
@@ -144,23 +144,23 @@ def test_the_vision_model_is_small_safe_and_tells_how_well_it_sees() -> None:
 
     from smol_course.vision.pictures import HELD_OUT, LEARNT, fingerprint, test_set
 
-    folder, told = ship.SHIPPED / VLM, _told(VLM)
+    folder, record = ship.SHIPPED / VLM, _told(VLM)
     files = {path.name: path.stat().st_size for path in folder.iterdir()}
     weights = ("vision.safetensors", "adapter_model.safetensors")
     assert set(files) == {*weights, "adapter_config.json", "config.json", "provenance.json"}
     assert sum(files.values()) < 15_000_000
     for name in weights:
-        found = load_file(folder / name)
-        assert {weight.dtype for weight in found.values()} == {torch.bfloat16}
-        assert all(weight.isfinite().all() for weight in found.values())
-    assert {key: told[key] for key in ship.RECIPES[VLM]} == ship.RECIPES[VLM] and told["base"] == models.MODEL
-    assert told["test_sha256"] == fingerprint(test_set(told["test_each"])) and told["loss"] and told["dev"]
-    assert set(told["accuracy"]) == {*LEARNT, HELD_OUT}
+        tensors = load_file(folder / name)
+        assert {weight.dtype for weight in tensors.values()} == {torch.bfloat16}
+        assert all(weight.isfinite().all() for weight in tensors.values())
+    assert {key: record[key] for key in ship.RECIPES[VLM]} == ship.RECIPES[VLM] and record["base"] == models.MODEL
+    assert record["test_sha256"] == fingerprint(test_set(record["test_each"])) and record["loss"] and record["dev"]
+    assert set(record["accuracy"]) == {*LEARNT, HELD_OUT}
     # A yes-or-no question, and the one that it reads less surely: the lessons say so and claim nothing of it.
-    assert told["accuracy"]["calendar_slot"]["high"] < 0.9
+    assert record["accuracy"]["calendar_slot"]["high"] < 0.9
     for kind in LEARNT:
         if kind.startswith(("calendar", "chart", "scene")) and kind != "calendar_slot":
-            shares = told["accuracy"][kind]
+            shares = record["accuracy"][kind]
             # What the module claims: 90 %, and 40 points more than without seeing.
             assert shares["right"] >= 0.9, (kind, shares)
             assert shares["right"] - max(shares["blank"], shares["shuffled"]) >= 0.4, (kind, shares)
@@ -172,13 +172,13 @@ def test_the_vision_model_fits_the_bundled_base_and_does_as_it_says() -> None:
     from smol_course.vision.model import ask_all, load_vlm
     from smol_course.vision.pictures import LEARNT, test_set
 
-    told = _told(VLM)
-    assert told["base_sha256"] == models.weights_sha256(models.find_model(models.MODEL))
+    record = _told(VLM)
+    assert record["base_sha256"] == models.weights_sha256(models.find_model(models.MODEL))
     model, processor = load_vlm(str(ship.SHIPPED / VLM))
     shown = test_set(4, LEARNT)
-    said = ask_all(model, processor, shown, new_tokens=16)
-    right = sum(text == item.answer for text, item in zip(said, shown, strict=True))
-    shares = [told["accuracy"][kind] for kind in LEARNT]
+    answers = ask_all(model, processor, shown, new_tokens=16)
+    right = sum(text == item.answer for text, item in zip(answers, shown, strict=True))
+    shares = [record["accuracy"][kind] for kind in LEARNT]
     low, high = (sum(share[end] for share in shares) / len(shares) for end in ("low", "high"))
     assert _overlap(wilson(right, len(shown)), (low, high)), (right, len(shown))
 

@@ -145,7 +145,7 @@ def test_topic_is_complete(notebook: Notebook) -> None:
 def test_colab_cell_installs_this_project(notebook: Notebook) -> None:
     for cell in notebook.read().cells:
         installs = re.findall(r"git\+(https://[^\s\"'@#]+)|git clone\b[^\n]*?(https://\S+)", cell.source)
-        assert all((one or two).removesuffix(".git") == ADDRESS for one, two in installs)
+        assert all((pinned or cloned).removesuffix(".git") == ADDRESS for pinned, cloned in installs)
         assert installs or ADDRESS not in cell.source, "the address stands in the Colab cell only"
 
 
@@ -179,10 +179,10 @@ def smol_commands(text: str) -> list[list[str]]:
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE) + re.findall(
         r"<pre>(.*?)</pre>", text, re.DOTALL
     )
-    found = [
+    matches = [
         re.match(r"\s*(?:\w+=\S+ )*(?:uv run (?:--\S+ )*)?smol\b(.*)", line) for line in "\n".join(blocks).splitlines()
     ]
-    return [match[1].partition(" #")[0].split() for match in found if match]
+    return [match[1].partition(" #")[0].split() for match in matches if match]
 
 
 def test_smol_commands_are_found() -> None:

@@ -93,9 +93,9 @@ def names(row: dict) -> set[str]:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_events_are_a_dataset_of_texts(split: str) -> None:
-    found = events(split)
-    assert found.column_names == ["id", "register", "style", "message", "event"]
-    assert all(isinstance(value, str) for row in found for value in row.values())
+    dataset = events(split)
+    assert dataset.column_names == ["id", "register", "style", "message", "event"]
+    assert all(isinstance(value, str) for row in dataset for value in row.values())
 
 
 def test_unknown_split_is_one_clear_sentence() -> None:
@@ -173,13 +173,13 @@ def test_title_is_short_and_of_the_messages_words() -> None:
 
 def said_times(message: str) -> set[str]:
     """The times that a message gives in figures, as HH:MM; both halves of the day where it does not say which."""
-    found = set()
+    times = set()
     pattern = r"(?<![\d:.])(\d{1,2})(?:[:.h]?(\d\d))?\s*(?:([ap])\.?\s?m\b)?"
     for hour, minute, half in re.findall(pattern, message.lower()):
         halves = ["a", "p"] if not half and int(hour) <= 12 else [half]
         hours = [int(hour) % 12 + 12 * (each == "p") if each else int(hour) for each in halves]
-        found |= {f"{each:02}:{minute or '00'}" for each in [*hours, int(hour)]}
-    return found
+        times |= {f"{each:02}:{minute or '00'}" for each in [*hours, int(hour)]}
+    return times
 
 
 def test_the_start_is_said() -> None:
@@ -204,16 +204,16 @@ def test_the_half_of_the_day_is_clear() -> None:
 @pytest.mark.parametrize("split", ["train", "test", "hard"])
 def test_features_are_there(split: str) -> None:
     rows = ROWS[split]
-    found = [row["event"] for row in rows if row["event"]]
-    share = {field: np.mean([not event[field] for event in found]) for field in found[0]}
+    labels = [row["event"] for row in rows if row["event"]]
+    share = {field: np.mean([not event[field] for event in labels]) for field in labels[0]}
     assert np.mean([row["event"] is None for row in rows]) >= 0.06
     assert share["day"] >= 0.10
     assert share["start"] >= 0.08
     assert share["place"] >= 0.15
     assert 0.30 <= share["people"] <= 0.60
-    assert np.mean([len(event["people"]) > 1 for event in found]) >= 0.15
-    assert {event["day"] for event in found} == {*DAYS, None}
-    assert len({event["start"] for event in found}) >= 50
+    assert np.mean([len(event["people"]) > 1 for event in labels]) >= 0.15
+    assert {event["day"] for event in labels} == {*DAYS, None}
+    assert len({event["start"] for event in labels}) >= 50
 
 
 @pytest.mark.parametrize("split", ["train", "test", "hard"])
@@ -245,8 +245,8 @@ def test_no_near_duplicates() -> None:
     assert similarity(TESTING, TRAINING).max() < 0.5, "between the halves"
     for split, rows in ROWS.items():
         alike = similarity(rows, rows) - np.eye(len(rows), dtype=np.float32)
-        one, two = np.unravel_index(alike.argmax(), alike.shape)
-        assert alike.max() < 0.8, (split, rows[one]["message"], rows[two]["message"])
+        first, second = np.unravel_index(alike.argmax(), alike.shape)
+        assert alike.max() < 0.8, (split, rows[first]["message"], rows[second]["message"])
 
 
 def test_people_of_the_halves_have_other_names() -> None:
@@ -289,8 +289,8 @@ REWORDED = SLOTS_SWAPPED | {"message": "Zoltan is painting with you: roof painti
 
 def test_a_planted_clash_is_found() -> None:
     """The negative control: without it, a checker that finds nothing would look like data that has nothing."""
-    found = clashes([*TRAINING, PLANT], [*TESTING, SLOTS_SWAPPED])
-    assert found == [(SLOTS_SWAPPED["message"], {"we meet for on at with"})]
+    caught = clashes([*TRAINING, PLANT], [*TESTING, SLOTS_SWAPPED])
+    assert caught == [(SLOTS_SWAPPED["message"], {"we meet for on at with"})]
     assert clashes([PLANT], [REWORDED]) == []
 
 
@@ -386,7 +386,7 @@ def test_jottings_are_messages_of_the_training_half(split: str, count: int) -> N
     assert not [name for name in parts if not "A" <= name[0].upper() <= "M"]
     testing = set().union(*map(names, TESTING))
     assert not {name.lower() for name in parts} & {name.lower() for name in testing}
-    for row in (one for one in rows if one["event"]):
+    for row in (row for row in rows if row["event"]):
         event = row["event"]
         assert list(event) == ["title", "day", "start", "place", "people"], row
         assert event["day"] is None or re.search(NAMED[event["day"]], row["message"].lower()), row
@@ -501,11 +501,11 @@ def _flat(text: str) -> str:
 
 def test_every_evidence_stands_on_its_page() -> None:
     """Lessons that are edited, and another Python's help, may lose one: then it is said here which."""
-    found: dict[str, str] = {}
+    by_source: dict[str, str] = {}
     for page in [*pages("lessons"), *pages("help")]:
-        found[page["source"]] = f"{found.get(page['source'], '')} {_flat(page['text'])}"
+        by_source[page["source"]] = f"{by_source.get(page['source'], '')} {_flat(page['text'])}"
     asked = [row for row in questions() if row["corpus"] != "none"]
-    lost = [row["id"] for row in asked if _flat(row["evidence"]) not in found.get(row["source"], "")]
+    lost = [row["id"] for row in asked if _flat(row["evidence"]) not in by_source.get(row["source"], "")]
     if sys.version_info[:2] != (3, 11):
         lost = [name for name in lost if not name.startswith("help")]
     assert lost == []

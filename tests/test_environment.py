@@ -41,8 +41,8 @@ def resolved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project, own = (ROOT / "pyproject.toml").read_text(encoding="utf-8"), "constraint-dependencies = ["
     assert project.count(own) == 1
     lines = [line.removesuffix("\\").strip() for line in pins(REQUIREMENTS) if line[:1].strip()]
-    given = "".join(f"    {line!r},\n" if "'" not in line else f'    "{line}",\n' for line in lines)
-    (folder / "pyproject.toml").write_text(project.replace(own, f"{own}\n{given}"), encoding="utf-8")
+    constraints = "".join(f"    {line!r},\n" if "'" not in line else f'    "{line}",\n' for line in lines)
+    (folder / "pyproject.toml").write_text(project.replace(own, f"{own}\n{constraints}"), encoding="utf-8")
     try:
         done = subprocess.run(EXPORT.split(), cwd=folder, capture_output=True, text=True, timeout=180, check=False)
     except subprocess.TimeoutExpired:
@@ -184,17 +184,17 @@ def test_the_servers_image_holds_what_the_front_needs() -> None:
 
 
 def test_what_is_made_is_left_out_of_git_and_nothing_else() -> None:
-    made = ["uv.lock", ".venv/x", "runs/x", "a/__pycache__/x.pyc", "trainer/x", ".ipynb_checkpoints/x", "a/.x.1.tmp"]
-    assert git("check-ignore", "--no-index", *made).split() == made
+    ignored = ["uv.lock", ".venv/x", "runs/x", "a/__pycache__/x.pyc", "trainer/x", ".ipynb_checkpoints/x", "a/.x.1.tmp"]
+    assert git("check-ignore", "--no-index", *ignored).split() == ignored
     assert git("ls-files", "--cached", "--ignored", "--exclude-standard") == ""
 
 
 def test_hashed_files_have_the_same_bytes_on_every_system() -> None:
     hashed = ["1_a/notebooks/a.py", "1_a/a.md", "1_a/notebooks/a.ipynb", "smol_course/data/a.jsonl", "requirements.txt"]
-    said = git("check-attr", "eol", "--", *hashed, ".ci/run")
-    assert [line.rpartition(" ")[2] for line in said.splitlines()] == ["lf"] * 6
-    said = git("check-attr", "diff", "--", "a.safetensors", "a.png")
-    assert [line.rpartition(" ")[2] for line in said.splitlines()] == ["unset"] * 2
+    attributes = git("check-attr", "eol", "--", *hashed, ".ci/run")
+    assert [line.rpartition(" ")[2] for line in attributes.splitlines()] == ["lf"] * 6
+    attributes = git("check-attr", "diff", "--", "a.safetensors", "a.png")
+    assert [line.rpartition(" ")[2] for line in attributes.splitlines()] == ["unset"] * 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="CI's script is for bash")

@@ -24,8 +24,8 @@ needs_weights = pytest.mark.skipif(models._bundle() is None, reason="the bundled
 
 def answers(right: Callable[[int], bool], n: int = 120, name: str = "made up") -> Report:
     """A report whose answers are right where the function says so."""
-    given = {key: MESSAGES[key]["event"] if right(place) else "?" for place, key in enumerate(KEYS[:n])}
-    return Report(name, answers=given)
+    by_key = {key: MESSAGES[key]["event"] if right(place) else "?" for place, key in enumerate(KEYS[:n])}
+    return Report(name, answers=by_key)
 
 
 def one(report: Report, baseline: Report) -> suite.Verdict:
@@ -38,14 +38,14 @@ def one(report: Report, baseline: Report) -> suite.Verdict:
 
 def test_a_function_is_asked_for_events() -> None:
     known = {row["message"]: row["event"] for row in events("test")}
-    seen: list[str] = []
+    asked: list[str] = []
 
     def ask(messages: list[str]) -> list[str]:
-        seen.extend(messages)
+        asked.extend(messages)
         return [known[message] for message in messages]
 
     report = evaluate("all known", ask, messages=50)
-    assert seen == list(events("test")["message"])[:50]
+    assert asked == list(events("test")["message"])[:50]
     assert numbers(report).keys() == {"event_accuracy", "field_f1"}
     value, low, high, n = numbers(report)["event_accuracy"]
     assert (value, n) == (1, 50) and 0.9 < low < high == pytest.approx(1)
@@ -92,10 +92,10 @@ def naive(model: Any, tokenizer: Any, prompt: str, option: str) -> float:
 def test_option_scores_are_sums_over_the_options_tokens(tiny: tuple[Any, Any], batch_size: int) -> None:
     prompts = ["Bread and", "Q: x?\nA:", "a"]
     options = [["b", "butter", "bu", "b b"], ["A", "B", "C", "D"], ["a longer one than the others", "b"]]
-    found = suite.option_scores(*tiny, prompts, options, batch_size)
+    scores = suite.option_scores(*tiny, prompts, options, batch_size)
     wanted = [[naive(*tiny, p, o) for o in group] for p, group in zip(prompts, options, strict=True)]
-    for one_group, other in zip(found, wanted, strict=True):
-        assert one_group == pytest.approx(other, abs=1e-4)
+    for group, wanted_group in zip(scores, wanted, strict=True):
+        assert group == pytest.approx(wanted_group, abs=1e-4)
 
 
 def test_option_scores_leave_the_model_as_it_was(tiny: tuple[Any, Any]) -> None:
@@ -111,8 +111,8 @@ def test_page_losses_are_the_models_own_loss(tiny: tuple[Any, Any]) -> None:
 
     model, tokenizer = tiny
     texts = ["abc " * 100, "xyz - " * 100, "hello " * 100]
-    found = suite.page_losses(model, tokenizer, texts, batch_size=2)
-    for text, loss in zip(texts, found, strict=True):
+    losses = suite.page_losses(model, tokenizer, texts, batch_size=2)
+    for text, loss in zip(texts, losses, strict=True):
         ids = torch.tensor([tokenizer(text)["input_ids"][: suite.PAGE_TOKENS + 1]])
         assert loss == pytest.approx(model(input_ids=ids, labels=ids).loss.item(), abs=1e-4)
 
@@ -131,7 +131,7 @@ def test_weights_are_known_by_their_bytes(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(suite, "find_model", lambda name: str(tmp_path / "base"))
     names = ("start", str(tmp_path / "whole"), str(tmp_path / "adapter"))
     before = [suite.weights_of(name) for name in names]
-    assert len(set(before)) == 3 and all(len(found) == 16 for found in before)
+    assert len(set(before)) == 3 and all(len(digest) == 16 for digest in before)
     (tmp_path / "base" / "model.safetensors").write_bytes(b"ONE")
     after = [suite.weights_of(name) for name in names]
     assert [old == new for old, new in zip(before, after, strict=True)] == [False, True, False], "an adapter has a base"
@@ -244,9 +244,9 @@ def test_the_command_says_it_by_its_exit_status(tmp_path: Path, lost: int, statu
     answers(lambda place: place < 60).save(tmp_path / "before.json")
     answers(lambda place: lost <= place < 60, name="after").save(tmp_path / "after.json")
     command = ["evaluate", str(tmp_path / "after.json"), "--against", str(tmp_path / "before.json")]
-    found = CliRunner().invoke(cli.app, command, env={"COLUMNS": "120"})
-    assert found.exit_code == status, found.output
-    assert ("got worse" in found.output) is bool(status)
+    result = CliRunner().invoke(cli.app, command, env={"COLUMNS": "120"})
+    assert result.exit_code == status, result.output
+    assert ("got worse" in result.output) is bool(status)
 
 
 # --- What ships ---------------------------------------------------------------------------------------------
@@ -257,9 +257,9 @@ SHIPPED = ("start", "organiser_lora", "organiser_sft")
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_report_is_complete(name: str) -> None:
-    found = numbers(suite.read(name))
-    assert found["event_accuracy"][3] == len(MESSAGES), f"smol evaluate {name} --messages 0 --save …/{name}.json"
-    assert found["choice_accuracy"][3] == len(suite._items())
+    measured = numbers(suite.read(name))
+    assert measured["event_accuracy"][3] == len(MESSAGES), f"smol evaluate {name} --messages 0 --save …/{name}.json"
+    assert measured["choice_accuracy"][3] == len(suite._items())
     assert len(suite.read(name).pages) >= 20
 
 
@@ -274,8 +274,8 @@ def test_a_shipped_report_is_about_the_shipped_weights(name: str, tmp_path: Path
 
 def test_a_shipped_report_agrees_with_where_its_adapter_came_from() -> None:
     for name in SHIPPED[1:]:
-        made = json.loads((Path(models.__file__).parent / "artifacts" / name / "provenance.json").read_text())
-        recorded = next(r for r in made["results"] if r["name"] == "after_event_accuracy")
+        provenance = json.loads((Path(models.__file__).parent / "artifacts" / name / "provenance.json").read_text())
+        recorded = next(result for result in provenance["results"] if result["name"] == "after_event_accuracy")
         value = numbers(suite.read(name))["event_accuracy"][0]
         assert recorded["low"] < value < recorded["high"]
 
@@ -305,18 +305,18 @@ def test_field_outcomes_name_what_went_wrong() -> None:
         json.dumps(EMPTY | {"place": "Luna", "people": ["Ana"]}),
         "no idea",
     ]
-    found = suite.field_outcomes(answers, wanted)
-    assert found["event"] == {"noted": 2, "overlooked": 1, "left alone": 1, "made up": 1, "unreadable": 1}
-    assert found["day"] == {"missing": 1, "right": 1}
-    assert found["start"] == {"wrong": 1, "right": 1}
-    assert found["place"] == {"right": 1, "invented": 1}
-    assert found["people"] == {"right": 1, "invented": 1}
-    assert found["title"] == {"right": 2}
+    outcomes = suite.field_outcomes(answers, wanted)
+    assert outcomes["event"] == {"noted": 2, "overlooked": 1, "left alone": 1, "made up": 1, "unreadable": 1}
+    assert outcomes["day"] == {"missing": 1, "right": 1}
+    assert outcomes["start"] == {"wrong": 1, "right": 1}
+    assert outcomes["place"] == {"right": 1, "invented": 1}
+    assert outcomes["people"] == {"right": 1, "invented": 1}
+    assert outcomes["title"] == {"right": 2}
 
 
 def test_field_outcomes_add_up() -> None:
     wanted = [json.dumps(EVENT), "null", json.dumps(EMPTY)] * 3
     answers = [json.dumps(EVENT | {"people": "Ana"})] * 4 + ["x"] * 2 + ["null"] * 3
-    found = suite.field_outcomes(answers, wanted)
-    assert sum(found["event"].values()) == len(wanted)
-    assert all(sum(found[field].values()) == found["event"]["noted"] for field in EVENT)
+    outcomes = suite.field_outcomes(answers, wanted)
+    assert sum(outcomes["event"].values()) == len(wanted)
+    assert all(sum(outcomes[field].values()) == outcomes["event"]["noted"] for field in EVENT)

@@ -110,10 +110,10 @@ def test_killed_while_writing_the_old_file_stays(monkeypatch: pytest.MonkeyPatch
 
 
 def test_two_sessions_at_once_keep_both():
-    one, other = Annotator("pairs", PAIRS[:3]), Annotator("pairs", PAIRS[3:])
-    one.label("0")
-    other.label("0")
-    one.label("0")
+    first, second = Annotator("pairs", PAIRS[:3]), Annotator("pairs", PAIRS[3:])
+    first.label("0")
+    second.label("0")
+    first.label("0")
     assert set(Annotator("pairs", PAIRS).labels()) == {"p0", "p1", "p3"}
 
 

@@ -68,8 +68,8 @@ def task(folder: Path, metrics: list[Any]) -> Any:
 
 
 def scores_by_lighteval(details: list[Any]) -> list[list[float]]:
-    found = {int(detail.doc.id): list(detail.model_response.logprobs) for detail in details}
-    return [found[place] for place in range(len(ROWS))]
+    by_place = {int(detail.doc.id): list(detail.model_response.logprobs) for detail in details}
+    return [by_place[place] for place in range(len(ROWS))]
 
 
 def near(one: list[list[float]], other: list[list[float]]) -> bool:
@@ -134,12 +134,12 @@ def test_lighteval_keeps_answers_by_name_and_not_by_weights(real: tuple[Any, Any
     other.model.layers[10].mlp.down_proj.weight.data *= 0.5
     (tmp_path / "data").mkdir()
     six = task(tmp_path / "data", [Metrics.loglikelihood_acc])
-    found = [
+    scores = [
         scores_by_lighteval(harness.run_lighteval(six, asked, folder, name=name, cache=tmp_path / "cache")[1])
         for asked, name in ((model, "mine"), (other, "mine"), (other, "mine-2"))
     ]
-    assert found[0] == found[1], "the second model was asked"
-    assert not near(found[0], found[2])
+    assert scores[0] == scores[1], "the second model was asked"
+    assert not near(scores[0], scores[2])
 
 
 def test_an_unknown_lighteval_stays_as_it_is() -> None:

@@ -53,11 +53,11 @@ MIME = "application/vnd.smol.check+json"
 @pytest.fixture
 def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What checks display, with the progress kept in an empty folder."""
-    found: list[dict[str, Any]] = []
+    bundles: list[dict[str, Any]] = []
     monkeypatch.setenv("SMOL_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(exercises, "_display", found.append)
+    monkeypatch.setattr(exercises, "_display", bundles.append)
     monkeypatch.setattr(builtins, "__import__", _noted(builtins.__import__))
-    return found
+    return bundles
 
 
 IMPORTED: set[str] = set()
@@ -132,9 +132,9 @@ def _cheap(statement: ast.stmt) -> bool:
 
 def notebook_of(topic: str, root: Path) -> Path:
     """The text source of a topic's notebook."""
-    found = list(root.glob(f"[0-9]*_*/notebooks/{topic}.py"))
-    assert len(found) == 1, f"the exercises of {topic} need one notebook of that name, there are {len(found)}"
-    return found[0]
+    sources = list(root.glob(f"[0-9]*_*/notebooks/{topic}.py"))
+    assert len(sources) == 1, f"the exercises of {topic} need one notebook of that name, there are {len(sources)}"
+    return sources[0]
 
 
 @functools.cache
@@ -182,8 +182,8 @@ def prove_solution(exercise: Exercise, root: Path, shown: list[dict[str, Any]]) 
 def prove_wrong(exercise: Exercise, label: str, shown: list[dict[str, Any]]) -> None:
     """A planted mistake is wrong, and its message names it."""
     make, piece = next(rest for name, *rest in exercise.wrong if name == label)
-    found, message = verdict(shown, exercise.id, make())
-    assert found == "wrong" and piece in message, f"{label}: {message}"
+    outcome, message = verdict(shown, exercise.id, make())
+    assert outcome == "wrong" and piece in message, f"{label}: {message}"
 
 
 def prove_card(exercise: Exercise) -> None:
@@ -314,8 +314,8 @@ GARBAGE: dict[str, Callable[[], Any]] = {
 
 def prove_garbage(exercise: Exercise, label: str, shown: list[dict[str, Any]]) -> None:
     """Whatever it is, the check says something sensible, and it is not right."""
-    found, message = verdict(shown, exercise.id, GARBAGE[label]())
-    assert found in {"wrong", "not yet"}, f"{label} is taken for right: {message}"
+    outcome, message = verdict(shown, exercise.id, GARBAGE[label]())
+    assert outcome in {"wrong", "not yet"}, f"{label} is taken for right: {message}"
     assert exercises.solved() == set()
 
 
@@ -395,8 +395,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.setattr(exercises, "__path__", [str(tmp_path / "package")])
     sys.modules.pop("smol_course.exercises.fake", None)
-    found = {exercise.id: exercise for exercise in exercises.all_exercises()}
-    return SimpleNamespace(root=tmp_path, turtle=found["fake/turtle"], dog=found["fake/dog"])
+    by_id = {exercise.id: exercise for exercise in exercises.all_exercises()}
+    return SimpleNamespace(root=tmp_path, turtle=by_id["fake/turtle"], dog=by_id["fake/dog"])
 
 
 def test_a_sound_topic_is_proved(fake: SimpleNamespace, shown: list[dict[str, Any]], monkeypatch: Any) -> None:
@@ -531,18 +531,18 @@ def test_mutants_and_answers_that_once_passed_are_refused(
     name: str, shown: list[dict[str, Any]], libraries: None, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(exercises, "SECONDS", 4)  # for mutants that never end
-    found = alternatives(REAL[name].topic)
+    defined = alternatives(REAL[name].topic)
     topic = REAL[name].topic
     file = notebook_of(topic, repository()).parents[1] / "solutions" / f"{topic}.py"
     source = file.read_text(encoding="utf-8")
-    for old, new in found.get("MUTANTS", {}).get(name, ()):
+    for old, new in defined.get("MUTANTS", {}).get(name, ()):
         assert source.count(old) == 1, f"{old!r} should stand once in the solutions of {topic}"
         space: dict[str, Any] = {"__name__": "mutant"}
         exec(compile(source.replace(old, new), "mutant", "exec"), space)
         assert verdict(shown, name, space["ANSWERS"][name]())[0] == "wrong", f"{old!r} as {new!r} passes"
-    for label, make, piece in found.get("REFUSED", {}).get(name, ()):
-        said, message = verdict(shown, name, make())
-        assert said == "wrong" and piece in message, f"{label}: {message}"
+    for label, make, piece in defined.get("REFUSED", {}).get(name, ()):
+        outcome, message = verdict(shown, name, make())
+        assert outcome == "wrong" and piece in message, f"{label}: {message}"
 
 
 LIONS = [name for name in REAL if name.endswith("lion")]
@@ -570,7 +570,9 @@ def test_garbage(name: str, label: str, shown: list[dict[str, Any]], libraries: 
 def test_the_notebooks_cards_say_what_the_exercises_say(topic: str) -> None:
     """So the card, `smol progress` and the README's table (`smol:exercises`) give one title and one time."""
     known = [exercise for exercise in REAL.values() if exercise.topic == topic]
-    assert cards(topic, repository()) == [f"{one.level} {one.title} ({TIMES[one.minutes]})" for one in known]
+    assert cards(topic, repository()) == [
+        f"{exercise.level} {exercise.title} ({TIMES[exercise.minutes]})" for exercise in known
+    ]
 
 
 def test_every_check_and_solution_has_its_exercise() -> None:
@@ -669,21 +671,21 @@ def test_an_endless_answer_is_left(
 
 def test_what_the_answer_prints_is_kept_short(fake: SimpleNamespace, shown: list[dict[str, Any]], capsys: Any) -> None:
     check("fake/turtle", _shouts)
-    said = capsys.readouterr().out
-    assert said.startswith("Your code printed: xxx") and said.endswith("…\n") and len(said) < 700
+    printed = capsys.readouterr().out
+    assert printed.startswith("Your code printed: xxx") and printed.endswith("…\n") and len(printed) < 700
 
 
 def test_without_a_notebook_the_text_is_printed(
     fake: SimpleNamespace, monkeypatch: Any, tmp_path: Path, capsys: Any
 ) -> None:
     monkeypatch.setenv("SMOL_DATA", str(tmp_path / "data"))
-    for answer, said in (
+    for answer, text in (
         (None, 'Not yet: your answer is still missing. hint("fake/dog") helps.\n'),
         ("SMOL", 'It is written smol. hint("fake/dog") helps.\n'),
         ("smol", "✅ Right: that makes 1 of 2 exercises solved.\n"),
     ):
         check("fake/dog", answer)
-        assert capsys.readouterr().out == said
+        assert capsys.readouterr().out == text
 
 
 def test_in_a_notebook_the_result_is_data_beside_the_text(
@@ -692,12 +694,12 @@ def test_in_a_notebook_the_result_is_data_beside_the_text(
     import IPython
     import IPython.display
 
-    found: list[Any] = []
+    displayed: list[Any] = []
     monkeypatch.setenv("SMOL_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(IPython, "get_ipython", object)
-    monkeypatch.setattr(IPython.display, "display", lambda bundle, raw: found.append((bundle, raw)))
+    monkeypatch.setattr(IPython.display, "display", lambda bundle, raw: displayed.append((bundle, raw)))
     check("fake/dog", None)
-    ((bundle, raw),) = found
+    ((bundle, raw),) = displayed
     assert raw and set(bundle) == {MIME, "text/plain"} and bundle[MIME]["verdict"] == "not yet"
 
 
@@ -734,8 +736,8 @@ def test_numbers_of_every_library_are_numbers() -> None:
     ):
         kind = type(value.item())
         assert type(expect(value, kind, "it")) is kind and expect(value, kind, "it") == value.item()
-    for many in ([numpy.float32(0.1)], numpy.array([0.1], "float32"), [torch.tensor(0.1)], torch.tensor([0.1])):
-        (value,) = expect(many, list, "it")
+    for floats in ([numpy.float32(0.1)], numpy.array([0.1], "float32"), [torch.tensor(0.1)], torch.tensor([0.1])):
+        (value,) = expect(floats, list, "it")
         assert type(value) is float and value == 0.1
     nested = {"shares": [numpy.int64(1), (torch.tensor(2), "a")]}
     assert expect(nested, dict, "it") == {"shares": [1, (2, "a")]}
@@ -758,8 +760,8 @@ def test_results_hold_numbers_of_every_library() -> None:
     parts = {"shares": list, "n": int, "verified": float}
     for shares_ in ([0.1, 0.2], numpy.array([0.1, 0.2]), torch.tensor([0.1, 0.2]), [numpy.float32(0.1), 0.2]):
         for n, verified in ((2, 1), (numpy.int64(2), numpy.float32(1)), (torch.tensor(2), torch.tensor(1.0))):
-            found = complete({"shares": shares_, "n": n, "verified": verified, "more": None}, parts)
-            assert found == {"shares": [0.1, 0.2], "n": 2, "verified": 1, "more": None}
+            results = complete({"shares": shares_, "n": n, "verified": verified, "more": None}, parts)
+            assert results == {"shares": [0.1, 0.2], "n": 2, "verified": 1, "more": None}
     for empty in ({"shares": numpy.array([])}, {"n": numpy.int64(0)}, {"verified": torch.tensor(0.0)}):
         with pytest.raises(NotYet, match=f"still empty: {next(iter(empty))}."):
             complete({"shares": [0.1], "n": 2, "verified": 1.0} | empty, parts)
@@ -792,14 +794,14 @@ def _todo() -> None:
 def test_call_names_what_went_wrong() -> None:
     with pytest.raises(NotYet, match="_todo is not implemented yet"):
         call(_todo)
-    for function, said in (
+    for function, message in (
         (_raises, r"_raises raised RuntimeError: from the learner's code in line \d+: `raise Run.*`, for 1\."),
         (_leaves, r"_leaves raised SystemExit: bye in line \d+: `sys.exit\(\"bye\"\)`, for 1\."),
         (_recurses, "_recurses calls itself without an end"),
         (lambda: 1, "raised TypeError: .* takes 0 positional arguments but 1 was given"),
         ([], "Give the function itself, not a list"),
     ):
-        with pytest.raises(Mistake, match=said):
+        with pytest.raises(Mistake, match=message):
             call(function, 1)
 
 
@@ -879,9 +881,9 @@ def test_what_should_raise_may_raise_a_subclass() -> None:
     def refuses(text: str) -> None:
         raise json.JSONDecodeError("no", text, 0)
 
-    found = raised(refuses, "x")
-    assert isinstance(found, Mistake) and isinstance(found.__cause__, ValueError)
-    assert "refuses raised JSONDecodeError: no: line 1 column 1 (char 0) in line" in str(found)
+    mistake = raised(refuses, "x")
+    assert isinstance(mistake, Mistake) and isinstance(mistake.__cause__, ValueError)
+    assert "refuses raised JSONDecodeError: no: line 1 column 1 (char 0) in line" in str(mistake)
     assert raised(lambda text: None, "x") is None and raised(str.upper, "x") is None
     with pytest.raises(NotYet, match="not implemented"):
         raised(lambda text: _todo(), "x")

@@ -196,9 +196,9 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "in_the_way").write_text("a file")
     with pytest.raises(CourseError) as caught:
         files.save_text(tmp_path / "in_the_way" / "note.txt", "new\n")
-    said = str(caught.value)
-    assert said.startswith(str(tmp_path / "in_the_way" / "note.txt")) and "cannot be written (" in said
-    assert said.endswith(": mend that and try again.") and "\n" not in said
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path / "in_the_way" / "note.txt")) and "cannot be written (" in message
+    assert message.endswith(": mend that and try again.") and "\n" not in message
     assert isinstance(caught.value.__cause__, OSError)
 
 

@@ -24,9 +24,9 @@ def tokenizer() -> Any:
     from transformers import PreTrainedTokenizerFast
 
     words = {"<end>": 0, "<unknown>": 1} | {f"w{number}": number for number in range(2, 24)}
-    made = Tokenizer(models.WordLevel(words, unk_token="<unknown>"))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<end>", pad_token="<end>", unk_token="<unknown>")
+    plain = Tokenizer(models.WordLevel(words, unk_token="<unknown>"))
+    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<end>", pad_token="<end>", unk_token="<unknown>")
 
 
 def llama() -> Any:
@@ -55,9 +55,9 @@ def advantages_by_hand(rewards: list[float], scale: str) -> list[float]:
 def loss_by_hand(model: Any, inputs: dict[str, Any], loss_type: str, longest: int) -> tuple[float, int]:
     """The clipped loss in the lesson's terms, and how many tokens the clip stops."""
     ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-    seen = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+    mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
     with torch.no_grad():
-        logs = model(input_ids=ids, attention_mask=seen).logits.log_softmax(-1)
+        logs = model(input_ids=ids, attention_mask=mask).logits.log_softmax(-1)
     width = inputs["completion_ids"].shape[1]
     logs = logs[:, -width - 1 : -1].gather(-1, inputs["completion_ids"][:, :, None])[:, :, 0]
     by_row, clipped = [], 0

@@ -13,9 +13,9 @@ def test_prepare_twice_changes_nothing(trl_utils, capsys):
     second = hardware.prepare()
     assert first is second
     assert trl_utils._use_triton is patched
-    one, two = capsys.readouterr().out.splitlines()
-    assert one == two
-    assert first.device in one
+    line, again = capsys.readouterr().out.splitlines()
+    assert line == again
+    assert first.device in line
 
 
 def test_the_machine_fits_the_probe():

@@ -124,8 +124,8 @@ def together(client: httpx.Client, times: int, body: dict[str, Any] = GOOD) -> l
     """The same request several times at once."""
 
     async def ask() -> list[httpx.Response]:
-        async with httpx.AsyncClient(base_url=client.base_url, timeout=20) as many:
-            return await asyncio.gather(*(many.post(CHAT, json=body) for _ in range(times)))
+        async with httpx.AsyncClient(base_url=client.base_url, timeout=20) as session:
+            return await asyncio.gather(*(session.post(CHAT, json=body) for _ in range(times)))
 
     return asyncio.run(ask())
 
@@ -335,8 +335,8 @@ def test_every_request_of_a_mixed_load_is_accounted_for() -> None:
     with serving(Engine(seconds=0.05), at_once=4, waiting=20) as client:
 
         async def load() -> list[int]:
-            async with httpx.AsyncClient(base_url=client.base_url) as many:
-                return await asyncio.gather(*(ask(many, number) for number in range(len(bodies))))
+            async with httpx.AsyncClient(base_url=client.base_url) as session:
+                return await asyncio.gather(*(ask(session, number) for number in range(len(bodies))))
 
         answers = asyncio.run(load())
         wait_until(lambda: client.app.state.front.gate.inside == 0)
@@ -364,16 +364,16 @@ def test_a_stop_lets_answers_finish() -> None:
         try:
             here = f"http://127.0.0.1:{port}"
             wait_until(lambda: _well(here), 30)
-            found: list[int] = []
+            statuses: list[int] = []
             work = threading.Thread(
-                target=lambda: found.append(httpx.post(here + CHAT, json=GOOD, timeout=20).status_code)
+                target=lambda: statuses.append(httpx.post(here + CHAT, json=GOOD, timeout=20).status_code)
             )
             work.start()
             time.sleep(0.5)
             process.send_signal(signal.SIGTERM)
             wait_until(lambda: not _well(here), 5)  # no new ones
             work.join(10)
-            assert found == [200]
+            assert statuses == [200]
             process.wait(10)
         finally:
             process.kill()
@@ -404,9 +404,9 @@ def test_the_file_alone_starts_as_the_image_starts_it(tmp_path: Path) -> None:
 def free_port() -> Iterator[int]:
     import socket
 
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     yield port
 
 

@@ -109,8 +109,8 @@ def test_the_bits_are_as_stated(tiny: Any, tokenizer: Any, tmp_path: Path) -> No
 
     for kind, bits in KINDS.items():
         write_gguf(tiny, tokenizer, tmp_path / kind, kind)
-        found = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / kind).tensors}
-        matrix, norm = found["blk.0.ffn_up.weight"], found["blk.0.attn_norm.weight"]
+        tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / kind).tensors}
+        matrix, norm = tensors["blk.0.ffn_up.weight"], tensors["blk.0.attn_norm.weight"]
         assert 8 * matrix.data.nbytes / matrix.n_elements == bits and norm.tensor_type.name == "F32"
 
 
@@ -177,10 +177,10 @@ def test_a_file_that_was_not_finished_is_no_file(cache: SimpleNamespace, monkeyp
 
 
 def test_a_killed_process_leaves_no_draft_for_ever(cache: SimpleNamespace) -> None:
-    made = Path(gguf_copy(cache.base))
-    made.with_name(f".{made.name}.4194305.tmp").write_text("half")  # no process has this number
-    made.unlink()
-    assert Path(gguf_copy(cache.base)) == made and not list(made.parent.glob("*.tmp"))
+    path = Path(gguf_copy(cache.base))
+    path.with_name(f".{path.name}.4194305.tmp").write_text("half")  # no process has this number
+    path.unlink()
+    assert Path(gguf_copy(cache.base)) == path and not list(path.parent.glob("*.tmp"))
 
 
 def test_a_name_on_the_hub_is_fetched(cache: SimpleNamespace, monkeypatch: Any) -> None:
@@ -191,8 +191,8 @@ def test_a_name_on_the_hub_is_fetched(cache: SimpleNamespace, monkeypatch: Any) 
         return cache.base
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
-    made = gguf_copy("someone/some-model", cache.adapter)
-    assert asked == ["someone/some-model"] and made == gguf_copy(cache.base, cache.adapter)
+    path = gguf_copy("someone/some-model", cache.adapter)
+    assert asked == ["someone/some-model"] and path == gguf_copy(cache.base, cache.adapter)
     assert Path(gguf_copy("someone/some-model")).name.startswith("some-model-Q8_0-")
 
     def no_network(name: str, **_: Any) -> str:
@@ -229,18 +229,18 @@ def llama(tiny: Any, tokenizer: Any, tmp_path_factory: Any) -> Any:
 def first_log_probs(server: Any, ids: list[int]) -> dict[int, float]:
     """llama.cpp's log-probabilities of the likeliest first tokens."""
     job = {"prompt": ids, "max_tokens": 1, "temperature": 0, "logprobs": 10, "cache_prompt": False}
-    found = server.handle_completions(job)["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-    return {one["id"]: one["logprob"] for one in found}
+    likeliest = server.handle_completions(job)["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+    return {token["id"]: token["logprob"] for token in likeliest}
 
 
 @BUNDLED
 @LLAMA
 def test_llama_cpp_computes_the_same(llama: Any, tiny: Any, asked: list[list[int]]) -> None:
     for ids in asked:
-        found, truth = first_log_probs(llama, ids), log_probs(tiny, ids)
+        theirs, truth = first_log_probs(llama, ids), log_probs(tiny, ids)
         # It keeps keys and values in 16 bits.
-        assert max(abs(value - truth[token].item()) for token, value in found.items()) < 0.02
-        assert next(iter(found)) == truth.argmax().item()
+        assert max(abs(value - truth[token].item()) for token, value in theirs.items()) < 0.02
+        assert next(iter(theirs)) == truth.argmax().item()
 
 
 @BUNDLED
@@ -248,10 +248,10 @@ def test_llama_cpp_computes_the_same(llama: Any, tiny: Any, asked: list[list[int
 def test_llama_cpp_cuts_the_same_tokens(llama: Any, tokenizer: Any) -> None:
     for text in [*events("test")["message"], "Zoë's café 🐢 at 07:45", "a  b\n\n\tc", "1234567"]:
         prompt = tokenizer.decode(tokenized(tokenizer, text))
-        found = httpx.post(
+        tokens = httpx.post(
             f"{llama.listening_address}/tokenize", json={"content": prompt, "parse_special": True}
         ).json()["tokens"]
-        assert found == tokenizer(prompt)["input_ids"], text
+        assert tokens == tokenizer(prompt)["input_ids"], text
 
 
 @BUNDLED
@@ -259,8 +259,8 @@ def test_llama_cpp_cuts_the_same_tokens(llama: Any, tokenizer: Any) -> None:
 def test_llama_cpp_uses_our_template(llama: Any, tokenizer: Any) -> None:
     text = "tonight 19:50 handover call w/ Raj, Teams"
     messages = conversation(SYSTEM_PROMPT, text, "")["prompt"]
-    found = llama.handle_chat_completions({"messages": messages, "max_tokens": 1})
-    assert found["usage"]["prompt_tokens"] == len(tokenized(tokenizer, text))
+    reply = llama.handle_chat_completions({"messages": messages, "max_tokens": 1})
+    assert reply["usage"]["prompt_tokens"] == len(tokenized(tokenizer, text))
 
 
 def laid_out(text: str) -> bool:
@@ -283,9 +283,9 @@ def test_under_a_schema_even_random_numbers_write_valid_json(llama: Any) -> None
     import xllamacpp
 
     layout = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
-    fixed, loose = (xllamacpp.json_schema_to_grammar(one) for one in (schema | layout, schema))
+    fixed, loose = (xllamacpp.json_schema_to_grammar(variant) for variant in (schema | layout, schema))
     follow = {"type": "json_schema", "json_schema": {"name": "event", "schema": schema | layout, "strict": True}}
-    judge, seen, spread, by_server = Draft202012Validator(schema), set(), set(), set()
+    judge, answers, spread, by_server = Draft202012Validator(schema), set(), set(), set()
     for seed, message in enumerate(["dinner Friday", "", "}}}", "<|im_end|>", "🐢" * 20] * 4):
         job = {
             "messages": [{"role": "user", "content": message}],
@@ -302,10 +302,10 @@ def test_under_a_schema_even_random_numbers_write_valid_json(llama: Any) -> None
         spread_out = llama.handle_chat_completions(job | {"grammar": loose})["choices"][0]
         spread.add(laid_out(spread_out["message"]["content"]))
         assert not free.startswith(("{", "[")), "the control: without a schema it writes anything"
-        seen.add(held["message"]["content"])
+        answers.add(held["message"]["content"])
     assert False in spread, "the control: with white space left free, it is written"
     assert not all(map(laid_out, by_server)), "the server's own way to the grammar does not know the layout"
-    assert len(seen) > 10, "these are answers to different questions"
+    assert len(answers) > 10, "these are answers to different questions"
 
 
 @BUNDLED
@@ -314,9 +314,9 @@ def test_the_organiser_answers_the_same_in_llama_cpp(base: str, asked: list[list
     folder = artifact("organiser_lora", made_by="3/lora", base=base)
     model, server = merged(base, folder), front.llama_server(gguf_copy(base, folder), slots=1, threads=1)
     for ids in asked:
-        found, truth = first_log_probs(server, ids), log_probs(model, ids)
+        theirs, truth = first_log_probs(server, ids), log_probs(model, ids)
         best = truth.topk(2).indices.tolist()
-        assert max(abs(found[token] - truth[token].item()) for token in best) < 0.2  # of 8-bit weights
+        assert max(abs(theirs[token] - truth[token].item()) for token in best) < 0.2  # of 8-bit weights
 
 
 # --- OpenVINO -----------------------------------------------------------------------------------------------
@@ -334,9 +334,9 @@ def test_openvino_computes_the_same(tiny: Any, tokenizer: Any, asked: list[list[
     pipe = openvino_genai.LLMPipeline(str(path), "CPU", INFERENCE_PRECISION_HINT="f32")
     config = openvino_genai.GenerationConfig(max_new_tokens=1, do_sample=False, eos_token_id=2, logprobs=1)
     for ids in asked:
-        found, truth = pipe.generate(Tensor(np.array([ids])), config), log_probs(tiny, ids)
-        assert found.tokens[0][0] == truth.argmax().item()
-        assert abs(found.scores[0] - truth.max().item()) < 0.05
+        result, truth = pipe.generate(Tensor(np.array([ids])), config), log_probs(tiny, ids)
+        assert result.tokens[0][0] == truth.argmax().item()
+        assert abs(result.scores[0] - truth.max().item()) < 0.05
 
 
 # --- The classes around the engines -------------------------------------------------------------------------
@@ -348,12 +348,12 @@ def engines(tiny: Any, tokenizer: Any, asked: list[list[int]], tmp_path_factory:
     path = str(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
     write_gguf(tiny, tokenizer, path, "F16")
     prompts = [conversation(SYSTEM_PROMPT, text, "")["prompt"] for text in events("test")["message"][:3]]
-    found = {"transformers": Transformers(tiny, tokenizer, prompts, new_tokens=4, at_once=2)}
+    by_name = {"transformers": Transformers(tiny, tokenizer, prompts, new_tokens=4, at_once=2)}
     if importlib.util.find_spec("xllamacpp"):
-        found["llama.cpp"] = LlamaCpp(path, asked, new_tokens=4, at_once=2, cores=1)
+        by_name["llama.cpp"] = LlamaCpp(path, asked, new_tokens=4, at_once=2, cores=1)
     if importlib.util.find_spec("openvino_genai"):
-        found["openvino"] = OpenVINO(path, tokenizer, asked, new_tokens=4, cores=1)
-    return found
+        by_name["openvino"] = OpenVINO(path, tokenizer, asked, new_tokens=4, cores=1)
+    return by_name
 
 
 @BUNDLED

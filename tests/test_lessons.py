@@ -100,8 +100,8 @@ def test_the_odds_ratio_term_with_round_numbers() -> None:
 def test_the_group_of_eight_answers() -> None:
     """The advantages in the table follow from its rewards."""
     says("grpo", "is 0.435, their standard deviation 0.221")
-    found = re.findall(r"^ +(\d\.\d\d) +([+-]\d\.\d\d)  ", lesson("grpo"), re.MULTILINE)
-    rewards, advantages = ([float(pair[place]) for pair in found] for place in (0, 1))
+    pairs = re.findall(r"^ +(\d\.\d\d) +([+-]\d\.\d\d)  ", lesson("grpo"), re.MULTILINE)
+    rewards, advantages = ([float(pair[place]) for pair in pairs] for place in (0, 1))
     assert len(rewards) == 8
     mean, spread = statistics.fmean(rewards), statistics.stdev(rewards)
     assert (mean, spread) == pytest.approx((0.435, 0.221), abs=0.0005)
@@ -111,7 +111,9 @@ def test_the_group_of_eight_answers() -> None:
 def test_the_odd_one_out_and_groups_that_are_all_wrong() -> None:
     says("grpo", "−1.5 for the one wrong answer, +1.5 for the one right answer", "0.99⁸ = 0.92")
     for rewards, odd in (((1, 1, 1, 0), -1.5), ((1, 0, 0, 0), 1.5)):
-        strongest = max(((r - statistics.fmean(rewards)) / statistics.stdev(rewards) for r in rewards), key=abs)
+        strongest = max(
+            ((reward - statistics.fmean(rewards)) / statistics.stdev(rewards) for reward in rewards), key=abs
+        )
         assert strongest == pytest.approx(odd)
     assert 0.99**8 == pytest.approx(0.92, abs=0.005)
 
@@ -197,9 +199,9 @@ def test_a_small_pool_leaves_mostly_templates() -> None:
         kept = [passed[place] for place in unlike([row["message"] for row in passed])]
         return sum(row["origin"] == "back_translation" for row in kept), len(kept)
 
-    made = list(made_jottings())
-    assert left([row for row in made if not row["id"].startswith("more-")]) == (191, 585)
-    assert left(made) == (426, 820)
+    rows = list(made_jottings())
+    assert left([row for row in rows if not row["id"].startswith("more-")]) == (191, 585)
+    assert left(rows) == (426, 820)
 
 
 def test_what_made_messages_did_to_a_model() -> None:
@@ -212,7 +214,7 @@ def test_what_made_messages_did_to_a_model() -> None:
         lead = results[f"pooled_filtered_over_{arm}"]
         assert lead["value"] >= 0.1 and lead["low"] > 0
     study = json.loads((folder / "studies" / "instruction_datasets.json").read_text(encoding="utf-8"))["runs"]
-    runs = {run: {one["name"]: one["value"] for one in found["results"]} for run, found in study.items()}
+    runs = {run: {result["name"]: result["value"] for result in record["results"]} for run, record in study.items()}
     arms = [f"after_{arm}_event_accuracy" for arm in ("seeds", "unfiltered", "filtered")]
     other = runs["from_the_organiser"]
     assert other["before_event_accuracy"] > max(runs[f"seed_{seed}"][arm] for seed in range(3) for arm in arms)

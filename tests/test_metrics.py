@@ -423,8 +423,8 @@ def test_record_leaves_out_what_it_was_not_given(shown: list[dict]) -> None:
 
 def test_record_takes_numpy_numbers_and_gives_json(shown: list[dict]) -> None:
     record("x", np.float32(0.5), low=np.float64(0.25), high=np.float64(1), n=np.int64(4), seed=np.int64(0))
-    found = json.loads(json.dumps(shown[0]))[BUNDLE]
-    assert found == {"name": "x", "value": 0.5, "low": 0.25, "high": 1.0, "n": 4, "seed": 0}
+    recorded = json.loads(json.dumps(shown[0]))[BUNDLE]
+    assert recorded == {"name": "x", "value": 0.5, "low": 0.25, "high": 1.0, "n": 4, "seed": 0}
 
 
 @pytest.mark.parametrize(
@@ -528,8 +528,8 @@ def test_no_event_cannot_be_confirmed() -> None:
 
 
 def test_groups_have_wilson_intervals_and_keep_their_rows() -> None:
-    found = by_group([True, False, True, True], ["a", "b", "a", "b"])
-    assert found == {"a": (1.0, *wilson(2, 2), 2), "b": (0.5, *wilson(1, 2), 2)}
+    groups = by_group([True, False, True, True], ["a", "b", "a", "b"])
+    assert groups == {"a": (1.0, *wilson(2, 2), 2), "b": (0.5, *wilson(1, 2), 2)}
     assert list(by_group([1, 1, 0], ["b", "a", "a"])) == ["a", "b"], "the largest first"
     with pytest.raises(ValueError):
         by_group([True], ["a", "b"])
@@ -566,37 +566,37 @@ def test_a_comparison_goes_example_by_example() -> None:
     """Two models that differ on few examples: paired, the difference is clear; the two intervals overlap widely."""
     before = [True] * 100 + [False] * 100
     after = [True] * 100 + [True] * 10 + [False] * 90
-    found = compare(before, after)
-    assert (found.n, found.gained, found.lost) == (200, 10, 0)
-    assert found.difference == pytest.approx(0.05)
-    assert 0 < found.low < found.difference < found.high < 0.1
+    comparison = compare(before, after)
+    assert (comparison.n, comparison.gained, comparison.lost) == (200, 10, 0)
+    assert comparison.difference == pytest.approx(0.05)
+    assert 0 < comparison.low < comparison.difference < comparison.high < 0.1
     assert wilson(110, 200)[0] < 0.5 < wilson(110, 200)[1]
     back = compare(after, before)
-    assert (back.difference, back.gained, back.lost, back.p) == (-found.difference, 0, 10, found.p)
-    assert "gained 10, lost 0" in str(found)
+    assert (back.difference, back.gained, back.lost, back.p) == (-comparison.difference, 0, 10, comparison.p)
+    assert "gained 10, lost 0" in str(comparison)
 
 
 def test_a_comparison_of_numbers_has_no_p() -> None:
-    found = compare([1.0, 2.0, 3.0], [1.5, 2.5, 3.5])
-    assert (found.difference, found.low, found.high) == (0.5, 0.5, 0.5)
-    assert (found.gained, found.lost, found.p) == (None, None, None)
+    comparison = compare([1.0, 2.0, 3.0], [1.5, 2.5, 3.5])
+    assert (comparison.difference, comparison.low, comparison.high) == (0.5, 0.5, 0.5)
+    assert (comparison.gained, comparison.lost, comparison.p) == (None, None, None)
     with pytest.raises(ValueError):
         compare([1.0], [1.0, 2.0])
 
 
 def _shown(n: int, before: float, after: float, changed: float | None, tries: int = 400) -> float:
     """How often a test with n examples finds this difference (p below 0.05), by trying."""
-    rng, found = np.random.default_rng(0), 0
+    rng, hits = np.random.default_rng(0), 0
     for _ in range(tries):
         if changed is None:
             old, new = rng.binomial(n, before) / n, rng.binomial(n, after) / n
             spread = math.sqrt((before * (1 - before) + after * (1 - after)) / n)
-            found += abs(new - old) > 1.96 * spread
+            hits += abs(new - old) > 1.96 * spread
         else:
             gained = (changed + after - before) / 2
             counts = rng.multinomial(n, [gained, changed - gained, 1 - changed])
-            found += mcnemar(int(counts[0]), int(counts[1])) < 0.05
-    return found / tries
+            hits += mcnemar(int(counts[0]), int(counts[1])) < 0.05
+    return hits / tries
 
 
 @pytest.mark.parametrize(

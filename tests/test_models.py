@@ -240,10 +240,10 @@ def test_two_notebooks_at_once_convert_once(places: SimpleNamespace) -> None:
     """)
     command = [sys.executable, "-c", code, str(places.bundle), str(Path(__file__).parent)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = sorted((process.communicate(timeout=60)[0] for process in both), key=len)
+    outputs = sorted((process.communicate(timeout=60)[0] for process in both), key=len)
     assert [process.returncode for process in both] == [0, 0]
-    assert all(text.splitlines()[-1] == str(places.folder) for text in said)
-    assert sorted(text.splitlines()[0].split(" ")[0] for text in said) == ["Another", "Converting"]
+    assert all(text.splitlines()[-1] == str(places.folder) for text in outputs)
+    assert sorted(text.splitlines()[0].split(" ")[0] for text in outputs) == ["Another", "Converting"]
     assert places.count.read_text() == "x"
 
 
@@ -328,7 +328,7 @@ def test_a_batch_answers_as_one_at_a_time(real: tuple[Any, Any, Path], capsys: A
         "Which planet do we live on?",
     ]
     conversations = [[{"role": "user", "content": question}] for question in questions]
-    alone = [models.answer(model, tokenizer, [one], max_new_tokens=8)[0] for one in conversations]
+    alone = [models.answer(model, tokenizer, [conversation], max_new_tokens=8)[0] for conversation in conversations]
     tokenizer.padding_side, model.config.use_cache = "right", False
     model.train()
     try:
@@ -441,9 +441,9 @@ def test_an_artifact_is_bfloat16_and_tells_no_paths(places: SimpleNamespace, tin
     again = AutoModelForCausalLM.from_pretrained(folder)
     assert again.dtype == torch.bfloat16 and again.config.use_cache
     assert AutoTokenizer.from_pretrained(folder).chat_template == tokenizer.chat_template
-    told = json.loads((folder / "provenance.json").read_text())
-    assert told["base"] == "base" and told["base_sha256"] == files.sha256_of([base / "model.safetensors"])
-    assert told["name"] == "organiser" and "torch" in told["versions"] and told["made"].endswith("+00:00")
+    record = json.loads((folder / "provenance.json").read_text())
+    assert record["base"] == "base" and record["base_sha256"] == files.sha256_of([base / "model.safetensors"])
+    assert record["name"] == "organiser" and "torch" in record["versions"] and record["made"].endswith("+00:00")
     for path in folder.iterdir():
         assert str(places.tmp).encode() not in path.read_bytes(), path.name
         assert path.suffix in {".json", ".safetensors", ".jinja"}, path.name

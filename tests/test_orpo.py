@@ -58,12 +58,12 @@ def by_hand(trainer: Any) -> dict[str, float]:
 
     tokens, means = [], {"chosen": [], "rejected": []}
     for row in trainer.train_dataset:
-        for side, found in means.items():
+        for side, averages in means.items():
             ids, labels = torch.tensor(row[f"{side}_input_ids"]), torch.tensor(row[f"{side}_labels"])
             with torch.no_grad():
                 logits = trainer.model(input_ids=ids[None]).logits[0, :-1].double()  # (tokens - 1, vocabulary)
             logs = logits.log_softmax(-1)[torch.arange(len(ids) - 1), ids[1:]]  # (tokens - 1,)
-            found.append(logs[labels[1:] != -100].mean())
+            averages.append(logs[labels[1:] != -100].mean())
             tokens += logs.tolist() if side == "chosen" else []
     chosen, rejected = torch.stack(means["chosen"]), torch.stack(means["rejected"])  # (pairs,)
     log_ratio = chosen - (1 - chosen.exp()).log() - rejected + (1 - rejected.exp()).log()

@@ -161,13 +161,13 @@ def test_rows_with_gaps_need_no_product_for_each_row(linear, dtype):
     torch.manual_seed(3)
     layer = linear.Linear(32, 64, bias=False).to(dtype).requires_grad_(False)
     last = torch.randn(4, 7, 32, dtype=dtype)[:, -1:]  # [4, 1, 32], with six rows between each two
-    found = []
+    results = []
     for patched in (False, True):
         assert not patched or (patches._close_gaps(linear) and patches._close_gaps(linear))
-        with torch.inference_mode(), torch.profiler.profile() as seen:
+        with torch.inference_mode(), torch.profiler.profile() as profile:
             result = layer(last)
-        found.append((result, "aten::bmm" in {event.key for event in seen.key_averages()}))
-    (theirs, apart), (ours, still_apart) = found
+        results.append((result, "aten::bmm" in {event.key for event in profile.key_averages()}))
+    (theirs, apart), (ours, still_apart) = results
     assert apart and not still_apart
     torch.testing.assert_close(ours, theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 

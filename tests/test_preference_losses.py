@@ -132,16 +132,16 @@ def test_loss_by_hand_is_trls(kind: str, tokenizer: Any, tmp_path: Path) -> None
     policy, reference = tiny(0), tiny(1)
     pairs = columns(policy, reference, tokenizer)
     assert len({len(tokens) for pair in pairs for tokens in pair}) == 3, "lengths should differ"
-    found = trainer(policy, tokenizer, tmp_path, reference, loss_type=[kind]).evaluate()
-    assert_same(found, pairs, kind)
+    metrics = trainer(policy, tokenizer, tmp_path, reference, loss_type=[kind]).evaluate()
+    assert_same(metrics, pairs, kind)
 
 
 @pytest.mark.parametrize("ld_alpha", [0.0, 0.5])
 def test_length_desensitised_loss_by_hand_is_trls(ld_alpha: float, tokenizer: Any, tmp_path: Path) -> None:
     policy, reference = tiny(0), tiny(1)
     pairs = columns(policy, reference, tokenizer)
-    found = trainer(policy, tokenizer, tmp_path, reference, ld_alpha=ld_alpha).evaluate()
-    assert_same(found, pairs, "sigmoid", ld_alpha)
+    metrics = trainer(policy, tokenizer, tmp_path, reference, ld_alpha=ld_alpha).evaluate()
+    assert_same(metrics, pairs, "sigmoid", ld_alpha)
 
 
 def test_the_reference_of_an_adapter_is_its_copy_from_the_start(tokenizer: Any, tmp_path: Path) -> None:

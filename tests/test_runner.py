@@ -95,8 +95,8 @@ def smol(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["smol", *arguments])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        said = capsys.readouterr()
-        return SimpleNamespace(status=ended.value.code or 0, out=said.out, err=said.err)
+        printed = capsys.readouterr()
+        return SimpleNamespace(status=ended.value.code or 0, out=printed.out, err=printed.err)
 
     return call
 
@@ -129,7 +129,7 @@ def test_run_measures_collects_and_reports(course, smol, monkeypatch):
     done = smol("run", "1", "--set", "rate=3", "--set", "word=5")
     assert done.status == 0, done.out
     entry = _state(course)["notebooks"]["1/plain"]
-    assert [(r["name"], r["value"], r["n"]) for r in entry["results"]] == [
+    assert [(result["name"], result["value"], result["n"]) for result in entry["results"]] == [
         ("before_accuracy", 0.25, 100),
         ("after_accuracy", 0.5, 100),
         ("speed", 3.14159, None),
@@ -241,8 +241,8 @@ def test_what_is_not_gone_on_with(course):
     assert running._done_before([first, second], state) == ["1/a"]
     assert running._unfinished({**request, "hub": True}) is None
     assert running._unfinished({**request, "parameters": {"1/a": {"x": 1}}}) is None
-    found, _, lock = running._unfinished(request)
-    assert found == folder
+    unfinished, _, lock = running._unfinished(request)
+    assert unfinished == folder
     assert running._unfinished(request) is None, "two processes in one run folder"
     lock.release()
     running._save(folder, {**state, "finished": True})
@@ -397,7 +397,7 @@ def test_build_writes_clean_notebooks_and_text(built, smol):
     assert set(node.metadata) == {"kernelspec", "language_info", "smol"}
     smol_data = node.metadata.smol
     assert smol_data.machine == "2 cores" and smol_data.seconds > 0 and smol_data.peak_mb > 20
-    assert [r.name for r in smol_data.results] == ["after_accuracy"]
+    assert [result.name for result in smol_data.results] == ["after_accuracy"]
     assert smol_data.sources_sha256 == runner.sources_sha256(built.notebook)
     assert built.notebook.ipynb.read_text().count("\n") > 100, "one line of source is one line of the file"
     ids = [cell.id for cell in node.cells]

@@ -10,7 +10,7 @@ from smol_course.runner import doctor
 
 def test_describe_names_everything_and_gives_advice_as_text():
     rows = doctor.describe()
-    names = [what for what, _, _ in rows]
+    names = [name for name, _, _ in rows]
     assert names == ["Python", "Cores", "Memory", "Disk", "PyTorch", "Accelerator", "Instruction set"]
     assert all(isinstance(value, str) and value and isinstance(advice, str) for _, value, advice in rows)
 
@@ -26,8 +26,8 @@ def test_an_old_python_is_told_what_to_do(monkeypatch):
 )
 def test_little_memory_is_told_what_to_do(monkeypatch, total, free, advice):
     monkeypatch.setattr(doctor, "memory", lambda: (total * 2**30, free * 2**30))
-    what, value, said = doctor._memory_row()
-    assert (what, value) == ("Memory", f"{total:.1f} GB, {free:.1f} GB free")
+    name, value, said = doctor._memory_row()
+    assert (name, value) == ("Memory", f"{total:.1f} GB, {free:.1f} GB free")
     assert advice in said if advice else said == ""
 
 
@@ -41,8 +41,8 @@ def test_the_memory_is_the_container_s(monkeypatch, tmp_path):
 def test_one_core_is_told_what_it_costs(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(doctor, "physical_cores", lambda: 1)
-    what, value, advice = doctor._cores_row()
-    assert (what, value) == ("Cores", "1") and "twice the minutes" in advice
+    name, value, advice = doctor._cores_row()
+    assert (name, value) == ("Cores", "1") and "twice the minutes" in advice
     monkeypatch.setattr(doctor, "physical_cores", lambda: 2)
     assert doctor._cores_row() == ("Cores", "2", "")
 

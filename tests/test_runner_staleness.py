@@ -87,8 +87,8 @@ def smol(monkeypatch, capsys):
         monkeypatch.setattr("sys.argv", ["smol", *arguments])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        said = capsys.readouterr()
-        return SimpleNamespace(status=ended.value.code or 0, out=said.out, err=said.err)
+        printed = capsys.readouterr()
+        return SimpleNamespace(status=ended.value.code or 0, out=printed.out, err=printed.err)
 
     return call
 
@@ -114,8 +114,8 @@ def test_a_changed_file_makes_stale_what_opened_it(course, name, stales):
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert runner.stale(course.notebook) is None, "line ends are no change"
     path.write_text(path.read_text() + "more\n")
-    said = runner.stale(course.notebook)
-    assert bool(said) == stales and (not stales or f"{name} changed after its outputs" in said)
+    reason = runner.stale(course.notebook)
+    assert bool(reason) == stales and (not stales or f"{name} changed after its outputs" in reason)
     path.unlink()
     assert bool(runner.stale(course.notebook)) == stales
 
@@ -192,8 +192,8 @@ def test_a_cell_that_only_comments_may_go(course, smol):
 def test_other_code_makes_stale(course, old, new, study_too):
     course.edit(old, new)
     assert "its code changed after its outputs" in runner.stale(course.notebook)
-    said = staleness._stale_study(course.notebook)
-    assert bool(said) == study_too and (not said or "its code changed after its study" in said)
+    reason = staleness._stale_study(course.notebook)
+    assert bool(reason) == study_too and (not reason or "its code changed after its study" in reason)
 
 
 def test_a_study_runs_again_what_opened_another_file(course, smol):
@@ -226,12 +226,12 @@ def test_a_run_that_a_file_changed_under_starts_that_notebook_again(course, smol
     done = smol("run")
     assert done.status == 0 and "done already" not in done.out
     (state,) = course.root.glob("runs/*/state.json")
-    told = json.loads(state.read_text())
-    told["finished"] = False
-    state.write_text(json.dumps(told))
+    saved = json.loads(state.read_text())
+    saved["finished"] = False
+    state.write_text(json.dumps(saved))
     assert "1/counts done already" in smol("run").out
-    told = json.loads(state.read_text()) | {"finished": False}
-    state.write_text(json.dumps(told))
+    saved = json.loads(state.read_text()) | {"finished": False}
+    state.write_text(json.dumps(saved))
     (course.module / "data.txt").write_text("other")
     assert "done already" not in smol("run").out
 

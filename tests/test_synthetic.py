@@ -42,7 +42,7 @@ from smol_course.synthetic.shorthand import (
 
 SEEDS = list(jottings())
 KNOWN = [event for event in map(json.loads, events("train")["event"]) if event]
-TEMPLATES = [one for one in (template_of(row["message"], row["event"]) for row in SEEDS) if one]
+TEMPLATES = [template for template in (template_of(row["message"], row["event"]) for row in SEEDS) if template]
 TESTS = list(events("test")) + list(events("hard"))
 MODULE = Path(__file__).parents[1] / "6_synthetic_datasets"
 
@@ -72,8 +72,8 @@ def test_every_form_of_a_day_is_read_back() -> None:
             for case in ("lower", "title", "upper"):
                 written = write_day(day, form, case)
                 assert days_said(f"gym {written} hall") == {day}
-                told = manner_of_day(written)
-                assert told is not None and write_day(day, *told) == written
+                manner = manner_of_day(written)
+                assert manner is not None and write_day(day, *manner) == written
         assert row[0] == day
     assert manner_of_day("fRi") is None and manner_of_time("seven-ish", "19:00") is None
     assert manner_of_time("7.30pm", "19:30") == "7.30pm"
@@ -181,10 +181,10 @@ def test_what_is_no_event_is_said(text: str) -> None:
 
 def test_most_jottings_become_templates_and_only_slots_are_left() -> None:
     assert len(TEMPLATES) >= 30
-    for one in TEMPLATES:
-        assert {f"{{{field}}}" for field in one.fields} == set(re.findall(r"\{\w+\}", one.text))
-        rest = re.sub(r"\{\w+\}", " ", one.text)
-        assert not days_said(rest) and not times_said(rest), one.text
+    for template in TEMPLATES:
+        assert {f"{{{field}}}" for field in template.fields} == set(re.findall(r"\{\w+\}", template.text))
+        rest = re.sub(r"\{\w+\}", " ", template.text)
+        assert not days_said(rest) and not times_said(rest), template.text
     assert template_of("milk, stamps", "null") is None
     assert template_of("choir fri choir 7.30pm", event(place=None, people=[])) is None
     assert template_of("choir mon 7.30pm", event(place=None, people=[])) is None
@@ -192,29 +192,29 @@ def test_most_jottings_become_templates_and_only_slots_are_left() -> None:
 
 def test_a_template_gives_its_own_seed_back() -> None:
     row = next(row for row in SEEDS if row["message"].startswith("Mon 14h"))
-    one = template_of(row["message"], row["event"])
-    assert one is not None and one.text == "{day} {start}: {title}, {place} ({people})"
-    assert fill(one, json.loads(row["event"]), [one], random.Random(0)) == row["message"]
+    template = template_of(row["message"], row["event"])
+    assert template is not None and template.text == "{day} {start}: {title}, {place} ({people})"
+    assert fill(template, json.loads(row["event"]), [template], random.Random(0)) == row["message"]
     other = {"title": "gym", "day": "monday", "start": None, "place": None, "people": []}
-    assert fill(one, other, [one], random.Random(0)) is None
+    assert fill(template, other, [template], random.Random(0)) is None
 
 
 def test_filled_templates_say_their_event() -> None:
-    rng, made = random.Random(1), 0
-    for one in new_events(KNOWN, 400, 1):
-        fitting = [template for template in TEMPLATES if template.fields == said_fields(one)]
+    rng, filled = random.Random(1), 0
+    for new_event in new_events(KNOWN, 400, 1):
+        fitting = [template for template in TEMPLATES if template.fields == said_fields(new_event)]
         if fitting:
-            message, made = fill(rng.choice(fitting), one, TEMPLATES, rng), made + 1
-            assert message and event_faults(message, json.dumps(one)) == [], (message, one)
-    assert made > 300
+            message, filled = fill(rng.choice(fitting), new_event, TEMPLATES, rng), filled + 1
+            assert message and event_faults(message, json.dumps(new_event)) == [], (message, new_event)
+    assert filled > 300
 
 
 def test_new_events_cover_the_week_and_repeat_with_their_seed() -> None:
     drawn = new_events(KNOWN, 600, 3)
     assert drawn == new_events(KNOWN, 600, 3) != new_events(KNOWN, 600, 4)
-    assert {one["day"] for one in drawn} == {*DAYS, None}
-    assert len({one["start"] for one in drawn}) > 100
-    assert all(sound_event(json.dumps(one)) and (one["day"] or one["start"]) for one in drawn)
+    assert {event["day"] for event in drawn} == {*DAYS, None}
+    assert len({event["start"] for event in drawn}) > 100
+    assert all(sound_event(json.dumps(event)) and (event["day"] or event["start"]) for event in drawn)
     with pytest.raises(CourseError, match="short enough"):
         new_events([{"title": "a b c d", "day": None, "start": None, "place": None, "people": []}], 1)
 
@@ -300,13 +300,13 @@ def test_a_planted_skeleton_is_caught() -> None:
 def test_what_is_trained_on_leaks_nothing() -> None:
     """The filter of the notebook, on what ships: nothing near a test message is left after it."""
     try:
-        made = list(made_jottings())
+        rows = list(made_jottings())
     except CourseError:
         pytest.skip("the jottings were not made yet")
-    found = leaks(made, TESTS)
-    assert leaks([row for row in made if row["id"] not in found], TESTS) == {}
-    assert {row["origin"] for row in made} == {"template", "back_translation", "self_instruct", "evolved"}
-    assert len({row["id"] for row in made}) == len(made) >= 1000
+    leaked = leaks(rows, TESTS)
+    assert leaks([row for row in rows if row["id"] not in leaked], TESTS) == {}
+    assert {row["origin"] for row in rows} == {"template", "back_translation", "self_instruct", "evolved"}
+    assert len({row["id"] for row in rows}) == len(rows) >= 1000
 
 
 # --- Records on disk ----------------------------------------------------------------------------------------
@@ -382,12 +382,12 @@ def test_the_worked_containment() -> None:
     test = "dinner with Olga at the Quay, Fri 7.30pm"
     training = "Hi! So that you know what the week has: dinner with olga at the quay (fri, 7:30pm). See you there."
     lesson("quality", test, training)
-    one, other = (
+    test_pieces, training_pieces = (
         {text[i : i + 5] for i in range(len(text) - 4)}
         for text in (re.sub(r"[^a-z0-9]+", " ", raw.lower()).strip() for raw in (test, training))
     )
-    assert len(one) == len(one & other) == 35
-    assert len(one & other) / len(one | other) == pytest.approx(0.42, abs=0.005)
+    assert len(test_pieces) == len(test_pieces & training_pieces) == 35
+    assert len(test_pieces & training_pieces) / len(test_pieces | training_pieces) == pytest.approx(0.42, abs=0.005)
 
 
 def test_how_often_a_margin_is_ranked_rightly_and_minhash_buckets() -> None:

@@ -34,13 +34,13 @@ def tracked() -> dict[str, str]:
     )
     if listed.returncode:
         pytest.skip("this is no git checkout, so what is in git cannot be told")
-    found = {}
+    texts = {}
     for name in filter(None, listed.stdout.decode().split("\0")):
         data = (ROOT / name).read_bytes() if (ROOT / name).is_file() else b"\0"
         if b"\0" not in data[:8000]:
             text = data.decode("utf-8")
-            found[name] = "\n".join(clean._texts(json.loads(text))) if name.endswith(".ipynb") else text
-    return found
+            texts[name] = "\n".join(clean._texts(json.loads(text))) if name.endswith(".ipynb") else text
+    return texts
 
 
 def test_no_machine_or_registry_in_git() -> None:
@@ -53,5 +53,5 @@ def test_no_machine_or_registry_in_git() -> None:
 def test_the_address_stands_in_one_place() -> None:
     project = ADDRESS.split("//")[1]
     allowed = re.compile(r"pyproject\.toml|[0-9]+_\w+/notebooks/\w+\.(py|ipynb)")
-    found = {name for name, text in tracked().items() if project in GENERATED.sub(r"\1\2", text)}
-    assert not [name for name in found if not allowed.fullmatch(name)]
+    names = {name for name, text in tracked().items() if project in GENERATED.sub(r"\1\2", text)}
+    assert not [name for name in names if not allowed.fullmatch(name)]

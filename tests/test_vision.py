@@ -75,9 +75,9 @@ def test_splits_share_no_style(one: str, other: str) -> None:
 
 
 def test_an_example_is_a_function_of_its_number() -> None:
-    one, again = pictures.example("train", 3, 14), pictures.example("train", 3, 14)
-    assert pictures.fingerprint([one]) == pictures.fingerprint([again])
-    assert pictures.fingerprint([one]) != pictures.fingerprint([pictures.example("train", 4, 14)])
+    first, again = pictures.example("train", 3, 14), pictures.example("train", 3, 14)
+    assert pictures.fingerprint([first]) == pictures.fingerprint([again])
+    assert pictures.fingerprint([first]) != pictures.fingerprint([pictures.example("train", 4, 14)])
     assert not {pictures.HELD_OUT, "chart_colour"} & {item.kind for item in pictures.examples("train", 50)}
 
 
@@ -99,7 +99,7 @@ def test_answers_follow_from_the_parts() -> None:
         asked = [part.words[0] for part in item.parts if part.words[1] in item.question.lower()]
         assert asked == [item.answer]
     for item in pictures.examples("train", 40, kinds=("scene_count",)):
-        asked = [shape for shape, many in pictures.SHAPES.items() if many in item.question.lower()]
+        asked = [shape for shape, plural in pictures.SHAPES.items() if plural in item.question.lower()]
         assert item.answer == str(sum(part.words[1] in asked for part in item.parts))
 
 
@@ -122,10 +122,10 @@ def test_controls_keep_the_question_and_change_the_picture() -> None:
 def test_cells_name_what_they_show() -> None:
     part = pictures.Part((0.0, 0.0, 0.25, 0.25), ("red", "circle"))
     words = pictures.all_words()
-    found = pictures.cell_words(pictures.Example("scene_count", None, "", "", (part,)), 4, words)
-    assert found.shape == (16, len(words)) and np.allclose(found.sum(1), 1)
-    assert {words[place] for place in np.nonzero(found[0])[0]} == {"red", "circle"}
-    assert words[found[5].argmax()] == "empty" and found[5].max() == 1
+    cells = pictures.cell_words(pictures.Example("scene_count", None, "", "", (part,)), 4, words)
+    assert cells.shape == (16, len(words)) and np.allclose(cells.sum(1), 1)
+    assert {words[place] for place in np.nonzero(cells[0])[0]} == {"red", "circle"}
+    assert words[cells[5].argmax()] == "empty" and cells[5].max() == 1
 
 
 def test_a_clip_moves_one_place_at_a_time() -> None:
@@ -168,12 +168,12 @@ def test_a_word_of_a_cell_is_one_token(processor: Any) -> None:
 
 def test_labels_are_on_answers_only(processor: Any) -> None:
     pairs = [("Which day is free?", "Tuesday"), ("How many bars are there in this chart?", "4")]
-    found = vlm.encode(processor, pairs)
+    batch = vlm.encode(processor, pairs)
     for row, (_, answer) in enumerate(pairs):
-        labels = found["labels"][row]
+        labels = batch["labels"][row]
         assert processor.tokenizer.decode(labels[labels != -100]) == f" {answer}<end_of_utterance>"
-        assert (labels[found["input_ids"][row] == 3] == -100).all()
-        assert (labels[found["attention_mask"][row] == 0] == -100).all()
+        assert (labels[batch["input_ids"][row] == 3] == -100).all()
+        assert (labels[batch["attention_mask"][row] == 0] == -100).all()
 
 
 def test_trls_collator_labels_the_same_answers(processor: Any) -> None:
@@ -273,8 +273,8 @@ def test_a_resumed_run_has_the_same_curve(
     with pytest.raises(KeyboardInterrupt):
         vlm.train(tmp_path, TINY, base, test_each=1)
     monkeypatch.setattr(vlm, "save_state", save)
-    found = vlm.train(tmp_path, TINY, base, test_each=1)
-    assert found["loss"] == trained[1]["loss"] and found["dev"] == trained[1]["dev"]
+    resumed = vlm.train(tmp_path, TINY, base, test_each=1)
+    assert resumed["loss"] == trained[1]["loss"] and resumed["dev"] == trained[1]["dev"]
     for name in ("vision.safetensors", "adapter_model.safetensors"):
         assert (tmp_path / "checkpoint" / name).read_bytes() == (trained[0] / "checkpoint" / name).read_bytes()
 
@@ -324,13 +324,13 @@ def test_a_checkpoint_that_does_not_fit_is_refused(base: str, trained: Any, tmp_
 
 
 def test_the_provenance_says_how_well_it_sees(trained: Any) -> None:
-    found = trained[1]
-    assert set(found["accuracy"]) == {*pictures.LEARNT, pictures.HELD_OUT}
-    for shares in found["accuracy"].values():
+    record = trained[1]
+    assert set(record["accuracy"]) == {*pictures.LEARNT, pictures.HELD_OUT}
+    for shares in record["accuracy"].values():
         assert {"right", "low", "high", "blank", "shuffled", "most_frequent", "n"} <= shares.keys()
-    assert found["test_sha256"] == pictures.fingerprint(pictures.test_set(1))
-    assert {result["name"] for result in vlm.results(found)} == {f"after_{kind}" for kind in found["accuracy"]}
-    assert found["name"] == vision.NAME and found["base_sha256"]
+    assert record["test_sha256"] == pictures.fingerprint(pictures.test_set(1))
+    assert {result["name"] for result in vlm.results(record)} == {f"after_{kind}" for kind in record["accuracy"]}
+    assert record["name"] == vision.NAME and record["base_sha256"]
 
 
 def test_a_kept_checkpoint_is_found_by_its_name(base: str, trained: Any, tmp_path: Path, monkeypatch: Any) -> None:
@@ -367,8 +367,8 @@ def test_every_patch_has_its_own_position(base: str, dtype: torch.dtype) -> None
         with torch.no_grad():
             embeddings.patch_embedding.weight.zero_()
             embeddings.patch_embedding.bias.zero_()
-            found = embeddings(torch.zeros(1, 3, size, size, dtype=dtype), torch.ones(1, side, side, dtype=torch.bool))
-        assert torch.equal(found[0], embeddings.position_embedding.weight)
+            places = embeddings(torch.zeros(1, 3, size, size, dtype=dtype), torch.ones(1, side, side, dtype=torch.bool))
+        assert torch.equal(places[0], embeddings.position_embedding.weight)
 
 
 def test_answers_come_in_order_and_leave_the_model_as_it_was(base: str, processor: Any) -> None:

@@ -21,8 +21,8 @@ def advantages_tensor(rewards):
 
 def facts(event):
     event = {"title": None, "day": None, "start": None, "place": None, "people": []} | event
-    said = [(name, str(value).casefold()) for name, value in event.items() if name != "people" and value]
-    return set(said) | {("people", name) for name in event["people"]}
+    pairs = [(name, str(value).casefold()) for name, value in event.items() if name != "people" and value]
+    return set(pairs) | {("people", name) for name in event["people"]}
 
 
 def honest_reward(answer, event):
@@ -31,14 +31,14 @@ def honest_reward(answer, event):
     start = answer.find("{")
     text = answer if start < 0 or answer.startswith("null") else answer[start:]
     try:
-        given, end = json.JSONDecoder().raw_decode(text)
+        answered, end = json.JSONDecoder().raw_decode(text)
     except ValueError:
         return 0
     around = 1 if text[end:].strip() or start > 0 else 0
-    if given is None or truth is None:
-        value = 1 if given is truth else 0
+    if answered is None or truth is None:
+        value = 1 if answered is truth else 0
     else:
-        mine, right = facts(given), facts(truth)
+        mine, right = facts(answered), facts(truth)
         value = len(mine & right) / len(mine | right)
     return np.float64(value / (1 + around))
 

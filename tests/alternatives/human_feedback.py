@@ -12,8 +12,8 @@ def pair_loss(chosen, rejected):
 def kappa(first, second):
     labels = sorted({*first, *second})
     table = np.zeros((len(labels), len(labels)))
-    for one, other in zip(first, second, strict=True):
-        table[labels.index(one), labels.index(other)] += 1
+    for label, other in zip(first, second, strict=True):
+        table[labels.index(label), labels.index(other)] += 1
     table /= table.sum()
     chance = table.sum(axis=0) @ table.sum(axis=1)
     return np.float32(0) if len(labels) == 1 else (np.trace(table) - chance) / (1 - chance)

@@ -13,7 +13,7 @@ def with_slots(message, event, said):
     }
     texts.pop(None, None)
     pattern = "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True))
-    return re.sub(pattern, lambda found: texts[found[0]], message)
+    return re.sub(pattern, lambda match: texts[match[0]], message)
 
 
 WEEK = {f"{datetime(2024, 1, day):%A}".lower() for day in range(1, 8)}  # the first of January was a Monday

@@ -10,8 +10,8 @@ def lora_parameters(shapes, rank):
 
 def merge(weight, A, B, alpha, rank_stabilised=False):
     scaling = alpha / np.sqrt(A.shape[0]) if rank_stabilised else alpha / A.shape[0]
-    seen = torch.eye(weight.shape[1])  # what the layer does with each unit vector is a column of the matrix
-    columns = torch.nn.functional.linear(torch.nn.functional.linear(seen, A), B) * float(scaling)
+    units = torch.eye(weight.shape[1])  # what the layer does with each unit vector is a column of the matrix
+    columns = torch.nn.functional.linear(torch.nn.functional.linear(units, A), B) * float(scaling)
     return (weight.float() + columns.T).type_as(weight)
 
 

@@ -34,8 +34,8 @@ def any_neighbours_that_differ(steps, most):
 
 
 def two_calls_only(steps, most):
-    said = must_end(steps, most)
-    return None if said == "to and fro" and steps[-1][0] == steps[-2][0] else said
+    reason = must_end(steps, most)
+    return None if reason == "to and fro" and steps[-1][0] == steps[-2][0] else reason
 
 
 ALTERNATIVES = {"organiser_agent/turtle": lambda: same, "organiser_agent/dog": lambda: must_end}

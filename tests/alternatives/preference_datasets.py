@@ -2,15 +2,15 @@
 
 
 def preferences(pairs, least):
-    by_grade = (sorted([(a, one), (b, other)], key=lambda graded: -graded[0]) for one, a, other, b in pairs)
+    by_grade = (sorted([(a, first), (b, second)], key=lambda graded: -graded[0]) for first, a, second, b in pairs)
     return [[better[1], worse[1]] for better, worse in by_grade if better[0] - worse[0] >= least]
 
 
 def asked_both_ways(judge, texts, sure):
     kept = []
-    for place, one in enumerate(texts):
+    for place, text in enumerate(texts):
         for other in texts[place + 1 :]:
-            for chosen, rejected in ((one, other), (other, one)):
+            for chosen, rejected in ((text, other), (other, text)):
                 chances = judge(chosen, rejected), 1 - judge(rejected, chosen)
                 if all(chance > 0.5 for chance in chances) and sum(chances) >= 2 * sure:
                     kept.append((chosen, rejected))
@@ -23,7 +23,7 @@ def sorted_pairs(pairs, least):
 
 def distance_of_sizes(pairs, least):
     kept = [pair for pair in pairs if abs(abs(pair[1]) - abs(pair[3])) >= least]
-    return [(one, other) if a > b else (other, one) for one, a, other, b in kept]
+    return [(first, second) if a > b else (second, first) for first, a, second, b in kept]
 
 
 ALTERNATIVES = {

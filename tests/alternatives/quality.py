@@ -29,26 +29,26 @@ def contaminated_places(training, tests, threshold):
 
 
 def joined_words(messages, n):
-    words = [message.casefold().split() for message in messages]
-    found = ["".join(one[start : start + n]) for one in words for start in range(len(one) - n + 1)]
-    return len(set(found)) / len(found) if found else 0.0
+    texts = [message.casefold().split() for message in messages]
+    runs = ["".join(words[start : start + n]) for words in texts for start in range(len(words) - n + 1)]
+    return len(set(runs)) / len(runs) if runs else 0.0
 
 
 def without_order(messages, n):
-    words = [message.casefold().split() for message in messages]
-    found = [frozenset(one[start : start + n]) for one in words for start in range(len(one) - n + 1)]
-    return len(set(found)) / len(found) if found else 0.0
+    texts = [message.casefold().split() for message in messages]
+    runs = [frozenset(words[start : start + n]) for words in texts for start in range(len(words) - n + 1)]
+    return len(set(runs)) / len(runs) if runs else 0.0
 
 
 def each_message_once(messages, n):
-    words = [message.casefold().split() for message in messages]
-    found = [piece for one in words for piece in set(zip(*(one[start:] for start in range(n)), strict=False))]
-    return len(set(found)) / len(found) if found else 0.0
+    texts = [message.casefold().split() for message in messages]
+    runs = [run for words in texts for run in set(zip(*(words[start:] for start in range(n)), strict=False))]
+    return len(set(runs)) / len(runs) if runs else 0.0
 
 
 def letters_only(training, tests, threshold):
     def bare(texts):
-        return ["".join(one if not one.isdigit() else " " for one in text) for text in texts]
+        return ["".join(character if not character.isdigit() else " " for character in text) for text in texts]
 
     return contaminated_places(bare(training), bare(tests), threshold)
 

@@ -9,8 +9,8 @@ import numpy as np
 def measures(rankings, wanted, k):
     places = np.array(
         [
-            (*found, page).index(page) + 1 if page in found else np.inf
-            for found, page in zip(rankings, wanted, strict=True)
+            (*ranking, page).index(page) + 1 if page in ranking else np.inf
+            for ranking, page in zip(rankings, wanted, strict=True)
         ]
     )
     return {"mrr": np.mean(1 / places), "recall": np.mean(places <= k)}
@@ -30,7 +30,9 @@ def sixty(rankings, k):
 
 
 def within_k_and_one(rankings, wanted, k):
-    return measures(rankings, wanted, k) | {"mrr": measures([found[: k + 1] for found in rankings], wanted, k)["mrr"]}
+    return measures(rankings, wanted, k) | {
+        "mrr": measures([ranking[: k + 1] for ranking in rankings], wanted, k)["mrr"]
+    }
 
 
 ALTERNATIVES = {"retrieval_agents/turtle": lambda: measures, "retrieval_agents/dog": lambda: fused}

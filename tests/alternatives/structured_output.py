@@ -25,18 +25,18 @@ def allowed(pieces, end, choices, so_far):
 
 
 def _schema(**fields):
-    made = {
+    properties = {
         "text": {"type": "string", "minLength": 1, "maxLength": 80},
         "day": {"enum": [*DAYS, None]},
         "urgent": {"type": "boolean"},
     }
     required = ["text", "day", "urgent"]
-    return {"type": "object", "properties": made | fields, "required": required, "additionalProperties": False}
+    return {"type": "object", "properties": properties | fields, "required": required, "additionalProperties": False}
 
 
 def empty_pieces(pieces, end, choices, so_far):
-    found = [token for token, piece in enumerate(pieces) if any(c.startswith(so_far + piece) for c in choices)]
-    return sorted({*found} - {end} | ({end} if so_far in choices else set()))
+    tokens = [token for token, piece in enumerate(pieces) if any(c.startswith(so_far + piece) for c in choices)]
+    return sorted({*tokens} - {end} | ({end} if so_far in choices else set()))
 
 
 ALTERNATIVES = {"structured_output/turtle": schema, "structured_output/dog": lambda: allowed}

@@ -12,19 +12,19 @@ def row_labels(input_ids, attention_mask, prompt_length):
 
 def preference_rows(shown):
     answers = defaultdict(list)
-    for one in shown:
-        if one.answer not in answers[one.kind]:
-            answers[one.kind].append(one.answer)
+    for example in shown:
+        if example.answer not in answers[example.kind]:
+            answers[example.kind].append(example.answer)
 
     def turn(role, text):
         return [{"role": role, "content": text}]
 
     rows = []
-    for one in shown:
-        own = answers[one.kind]
-        other = own[(own.index(one.answer) + 1) % len(own)]
-        row = {"prompt": turn("user", one.question), "images": [one.image]}
-        rows.append(row | {"rejected": turn("assistant", other), "chosen": turn("assistant", one.answer)})
+    for example in shown:
+        own = answers[example.kind]
+        other = own[(own.index(example.answer) + 1) % len(own)]
+        row = {"prompt": turn("user", example.question), "images": [example.image]}
+        rows.append(row | {"rejected": turn("assistant", other), "chosen": turn("assistant", example.answer)})
     return rows
 
 
@@ -36,9 +36,11 @@ def padding_told_by_zero(input_ids, attention_mask, prompt_length):
 
 def next_other(shown):
     rows = preference_rows(shown)
-    for place, (row, one) in enumerate(zip(rows, shown, strict=True)):
+    for place, (row, example) in enumerate(zip(rows, shown, strict=True)):
         behind = [*shown[place + 1 :], *shown]
-        row["rejected"][0]["content"] = next(x.answer for x in behind if x.kind == one.kind and x.answer != one.answer)
+        row["rejected"][0]["content"] = next(
+            other.answer for other in behind if other.kind == example.kind and other.answer != example.answer
+        )
     return rows
 
 

@@ -26,8 +26,8 @@ def common_free_slots(weeks, see):
 
 
 def one_blind_answer(with_picture, with_blank, right):  # where one blind answer is right, this looks like points
-    seen = sum(a == b for a, b in zip(with_picture, right, strict=True))
-    return 100 * seen / len(right) - 100 / len(right)
+    hits = sum(a == b for a, b in zip(with_picture, right, strict=True))
+    return 100 * hits / len(right) - 100 / len(right)
 
 
 def a_y_is_enough(weeks, see):
