@@ -56,12 +56,12 @@ from lighteval.tasks.requests import Doc, SamplingMethod
 
 # %% tags=["setup"]
 from smol_course.data import choices, events, study_runs
+from smol_course.evaluation.harness import own_tasks_only, run_lighteval, run_lm_eval, write_rows
+from smol_course.evaluation.suite import load, option_scores, prompt_of
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import compare, record, wilson
 from smol_course.models import find_model
-from smol_course.evaluation.suite import load, option_scores, prompt_of
-from smol_course.evaluation.harness import own_tasks_only, run_lighteval, run_lm_eval, write_rows
 
 # %% tags=["setup"]
 here = prepare()

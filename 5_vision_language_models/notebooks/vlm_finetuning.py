@@ -57,8 +57,8 @@ from smol_course.data import study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record, watch, wilson
-from smol_course.vision.pictures import LEARNT, examples, shuffled, test_set
 from smol_course.vision.model import ask_all, evaluate, load_vlm
+from smol_course.vision.pictures import LEARNT, examples, shuffled, test_set
 
 # %% tags=["setup"]
 here = prepare()

@@ -45,8 +45,8 @@ from transformers import set_seed
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record
-from smol_course.vision.pictures import all_words, example, test_set
 from smol_course.vision.model import ask, evaluate, image_tokens, load_vlm, turns
+from smol_course.vision.pictures import all_words, example, test_set
 
 # %% tags=["setup"]
 here = prepare()

@@ -56,8 +56,8 @@ from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record, wilson
 from smol_course.models import artifact, bfloat16_copy
-from smol_course.vision.pictures import DAYS, LEARNT, PARTS, blank, clip, example, examples, ordinary_week, shuffled
 from smol_course.vision.model import NAME, ask, ask_all, image_tokens, load_vlm, turns
+from smol_course.vision.pictures import DAYS, LEARNT, PARTS, blank, clip, example, examples, ordinary_week, shuffled
 
 # %% tags=["setup"]
 plt.rcParams["image.interpolation"] = "nearest"  # pixels as they are

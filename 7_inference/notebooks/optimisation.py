@@ -60,10 +60,10 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 # %% tags=["setup"]
 from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
-from smol_course.inference.engines import LlamaCpp, OpenVINO, Transformers, check_engines, file_mb, organiser
-from smol_course.inference.gguf import KINDS, gguf_copy
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
+from smol_course.inference.engines import LlamaCpp, OpenVINO, Transformers, check_engines, file_mb, organiser
+from smol_course.inference.gguf import KINDS, gguf_copy
 from smol_course.metrics import record, score_events
 from smol_course.models import merged
 

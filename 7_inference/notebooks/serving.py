@@ -69,12 +69,12 @@ import uvicorn
 from openai import OpenAI
 from transformers import set_seed
 from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
-from smol_course.inference import front  # the file that the Dockerfile beside it starts
-from smol_course.inference.engines import organiser
-from smol_course.inference.gguf import gguf_copy
 from smol_course.errors import CourseError
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
+from smol_course.inference import front  # the file that the Dockerfile beside it starts
+from smol_course.inference.engines import organiser
+from smol_course.inference.gguf import gguf_copy
 from smol_course.metrics import record
 from smol_course.models import merged
 

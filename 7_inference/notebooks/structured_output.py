@@ -60,11 +60,11 @@ from transformers import AutoModelForCausalLM, set_seed
 
 # %% tags=["setup"]
 from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
+from smol_course.exercises import check, hint
+from smol_course.hardware import prepare
 from smol_course.inference import front  # for its llama_server
 from smol_course.inference.engines import organiser
 from smol_course.inference.gguf import gguf_copy
-from smol_course.exercises import check, hint
-from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, record, score_events, wilson
 
 here = prepare()

@@ -60,12 +60,12 @@ from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 
 # %% tags=["setup"]
-from smol_course.metrics import record, watch, wilson
-from smol_course.models import artifact, find_model
 from smol_course.agents.agent import JSON_PROMPT, asker, call_mask, run_tasks, share_done
 from smol_course.agents.calendar import Calendar, Refused
 from smol_course.agents.tools import Guard, Toolbox, call_schema, faults, final_answer, observed, schema_of
 from smol_course.agents.traces import TEMPLATE, traces
+from smol_course.metrics import record, watch, wilson
+from smol_course.models import artifact, find_model
 
 here = prepare()
 set_seed(seed)
