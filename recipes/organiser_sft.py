@@ -16,8 +16,9 @@ from trl import SFTTrainer
 
 from recipes.adapter import command_line, settings
 from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, in_like_batches
+from smol_course.evaluation.confirmations import confirmation_faults
 from smol_course.hardware import prepare
-from smol_course.metrics import confirmation_faults, score_events, wilson
+from smol_course.metrics import score_events, wilson
 from smol_course.models import MODEL, answer, artifact, find_model, save_artifact
 
 STEPS, BATCH, LEARNING_RATE, SEED = 140, 6, 1e-3, 0

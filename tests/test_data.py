@@ -27,7 +27,8 @@ from smol_course.data import (
     tasks,
 )
 from smol_course.errors import CourseError
-from smol_course.metrics import confirmation_faults, score_events, title_f1, wilson
+from smol_course.evaluation.confirmations import confirmation_faults
+from smol_course.metrics import score_events, title_f1, wilson
 from smol_course.settings import repository
 from smol_course.synthetic.messages import event_faults, leaks, skeletons
 from smol_course.synthetic.messages import similarity as by_grams

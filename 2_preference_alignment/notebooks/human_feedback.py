@@ -70,9 +70,10 @@ from trl import KTOConfig, KTOTrainer, RewardConfig, RewardTrainer
 import chitchat_dataset
 from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, study_runs
 from smol_course.evaluation.annotate import Annotator
+from smol_course.evaluation.confirmations import confirmation_faults
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import WEEKDAYS, confirmation_faults, record, score_events, watch, wilson
+from smol_course.metrics import WEEKDAYS, record, score_events, watch, wilson
 from smol_course.models import answer, artifact, find_model
 
 # %% tags=["setup"]

@@ -67,9 +67,10 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, in_like_batches, study_runs
+from smol_course.evaluation.confirmations import confirmation_faults
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import confirmation_faults, record, score_events, watch, wilson
+from smol_course.metrics import record, score_events, watch, wilson
 from smol_course.models import answer, artifact, find_model
 
 # %% tags=["setup"]

@@ -56,9 +56,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTConfig, SFTTrainer
 from smol_course.data import CONFIRM_PROMPT, confirmations, conversation, events, in_like_batches, study_runs
+from smol_course.evaluation.confirmations import confirmation_faults
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import confirmation_faults, record, watch, wilson
+from smol_course.metrics import record, watch, wilson
 from smol_course.models import answer, find_model
 
 # %% tags=["setup"]

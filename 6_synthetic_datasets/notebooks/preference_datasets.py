@@ -61,10 +61,11 @@ from trl import DPOConfig, DPOTrainer
 
 # %% tags=["setup"]
 from smol_course.data import CONFIRM_PROMPT, confirmations, conversation, events, study_runs
+from smol_course.evaluation.confirmations import confirmation_faults
 from smol_course.evaluation.suite import option_scores
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import WEEKDAYS, confirmation_faults, record, wilson
+from smol_course.metrics import WEEKDAYS, record, wilson
 from smol_course.models import answer, artifact, find_model
 from smol_course.synthetic.shorthand import days_said, times_said
 
