@@ -4,6 +4,7 @@ The cells run with a tiny model of random weights and small numbers, in a proces
 after the libraries were imported once. The notebooks' claims fail there, and may.
 """
 
+import ast
 import contextlib
 import json
 import os
@@ -87,3 +88,124 @@ def run_cells(notebook: Notebook, folder: Path, times: int, report: Path) -> Non
         found.append((cell.source, runs))
     report.write_text(json.dumps(found))
     os._exit(0)
+
+
+# --- Read, not run ------------------------------------------------------------------------------------------
+
+IN_PLACE = {"append", "extend", "insert", "update", "pop", "remove", "add", "clear", "sort", "shuffle"}
+# Cells that read a name of an earlier cell and replace it, by notebook; why they give the same when run twice.
+SAME_AGAIN = {
+    ("supervised_fine_tuning", "dev"): "chosen by style, then the first so many: of what is left, the same",
+    ("supervised_fine_tuning", "test"): "the first so many of the first so many",
+    ("human_feedback", "policy"): "trained() gives back the trainer's own model, which `watch` puts back to the start",
+    ("adapters", "base"): "taken out of the adapter that an earlier run of the cell put around it",
+    ("grpo", "start"): "taken out of the adapter that an earlier run of the cell put around it",
+    ("grpo", "tutor"): "None after the first run, and then nothing is done",
+    ("grpo", "trainer"): "its model gives back what the adapter was put around",
+    ("adapters", "trainer"): "its model gives back what the adapter was put around",
+    ("vlm_finetuning", "trainer"): "its model gives back what the adapter was put around",
+    ("serving", "gate"): "a front of its own is opened each time, and the one before stopped",
+    ("serving", "server"): "None after the first run, and then nothing is done",
+    ("structured_output", "servers"): "what is empty stays empty",
+    ("vlm_finetuning", "model"): "taken out of the adapter that an earlier run of the cell put around it",
+    ("quality", "lines"): "a generation's line is written over",
+}
+
+
+class Consumed(ast.NodeVisitor):
+    """Collects the names that a cell takes from an earlier one and replaces, deletes or changes in place."""
+
+    def __init__(self) -> None:
+        self.own: set[str] = set()  # bound in this cell so far
+        self.read: set[str] = set()  # read before that
+        self.found: set[str] = set()
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Load):
+            self.read |= {node.id} - self.own
+            return
+        if node.id not in self.own and (isinstance(node.ctx, ast.Del) or node.id in self.read):
+            self.found.add(node.id)
+        self.own.add(node.id)
+
+    def _value_first(self, node: Any) -> None:
+        for part in (
+            getattr(node, "value", None) or node.iter,
+            *getattr(node, "targets", [getattr(node, "target", None)]),
+        ):
+            self.visit(part)
+        for statement in [*getattr(node, "body", []), *getattr(node, "orelse", [])]:
+            self.visit(statement)
+
+    visit_Assign = visit_For = _value_first
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self._value_first(node)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        self.visit(node.value)
+        if isinstance(node.target, ast.Name):
+            self.found |= {node.target.id} - self.own
+
+    def visit_Call(self, node: ast.Call) -> None:
+        method = node.func
+        if isinstance(method, ast.Attribute) and method.attr in IN_PLACE:
+            changed = [method.value, *(node.args if method.attr == "shuffle" else [])]
+            names = {name.id for name in changed if isinstance(name, ast.Name)} - self.own - {"np"}
+            self.found |= names if method.attr != "shuffle" else names - {"rng", "dice", "coin", "random", "chance"}
+        self.generic_visit(node)
+
+    def _scope(self, node: Any) -> None:
+        if name := getattr(node, "name", None):
+            self.own.add(name)
+            return
+        inner = Consumed()  # a comprehension or lambda: its own names are not the cell's
+        inner.own = (
+            self.own
+            | {name.id for name in ast.walk(node) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)}
+            | {argument.arg for argument in ast.walk(node) if isinstance(argument, ast.arg)}
+        )
+        inner.generic_visit(node)
+        self.read |= set() if isinstance(node, ast.Lambda) else inner.read
+        self.found |= inner.found
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = _scope
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _scope
+
+    def visit_Import(self, node: Any) -> None:
+        self.own |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+
+    visit_ImportFrom = visit_Import
+
+
+def consumed(source: str) -> set[str]:
+    """The names that a cell takes from an earlier one and replaces, deletes or changes in place."""
+    cell = Consumed()
+    cell.visit(ast.parse(source, mode="exec"))
+    return cell.found
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("rater = trained(RewardTrainer(model=rater))", {"rater"}),
+        ("noisy = PeftModel.from_pretrained(noisy, folder).eval()", {"noisy"}),
+        ("start = tutor.model.merge_and_unload()\ndel tutor, base", {"tutor", "base"}),
+        ("turns += [1]", {"turns"}),
+        ("table.append(1)", {"table"}),
+        ("random.Random(0).shuffle(rows)", {"rows"}),
+        ("for n in range(3):\n    written = write(written)", {"written"}),
+        ("model = load()\nmodel = model.half()\ndel model", set()),
+        ("rows = []\nrows.append(1)\nrows += [row for row in other]", set()),
+        ("def f(rows):\n    rows.append(1)\n    return rows", set()),
+    ],
+)
+def test_the_lint_sees_what_a_cell_consumes(source: str, names: set[str]) -> None:
+    assert consumed(source) == names
+
+
+@every_notebook
+def test_no_cell_consumes_what_an_earlier_one_made(notebook: Notebook) -> None:
+    cells = [cell for cell in notebook.read().cells if cell.cell_type == "code"]
+    found = {name for cell in cells for name in consumed(cell.source)}
+    assert not {name for name in found if (notebook.topic, name) not in SAME_AGAIN}

@@ -191,13 +191,11 @@ def pair_of(event, texts):
 event_pairs = [(event, pair_of(event, texts)) for event, texts in zip(train["event"], answers)]
 pairs = [(event, *pair) for event, pair in event_pairs if pair]
 print(f"{len(pairs)} pairs, {len(event_pairs) - len(pairs)} events without a preference")
-
-# %%
 if shuffle_preferences:
     coin = random.Random(seed)
     pairs = [(event, *coin.sample([good, bad], 2)) for event, good, bad in pairs]
 
-
+# %%
 def row_of(event, good, bad):
     """A pair as TRL's trainer wants it."""
     return {"prompt": prompt_of(event), "chosen": [{"role": "assistant", "content": good}],
