@@ -12,6 +12,7 @@ import re
 import sys
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,85 @@ def run_cells(notebook: Notebook, folder: Path, times: int, report: Path) -> Non
         found.append((cell.source, runs))
     report.write_text(json.dumps(found))
     os._exit(0)
+
+
+def tiny_model(folder: Path) -> None:
+    """Make a model of the same architecture and tokenizer and untrained, and adapters under the shipped names."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    from smol_course.models import MODEL, find_model, save_artifact
+
+    real, tiny = find_model(MODEL), folder / "tiny"
+    tokenizer, config = AutoTokenizer.from_pretrained(real), AutoConfig.from_pretrained(real)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 1}
+    for name, size in (sizes | {"head_dim": 32}).items():  # as many layers as the real one: notebooks name some
+        setattr(config, name, size)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config)
+    model.generation_config.update(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model.save_pretrained(tiny)
+    tokenizer.save_pretrained(tiny)
+    for name in ("sft", "lora", "aligned", "tools", "code", "writer"):
+        lora = LoraConfig(r=16, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+        adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), lora)
+        kept = "jotting_writer" if name == "writer" else f"organiser_{name}"
+        save_artifact(kept, adapted, tokenizer, base=str(tiny))
+
+
+def in_a_fork(folder: Path, work: Callable[..., None], *given: Any) -> None:
+    """Do some work in a copy of this process, for at most five minutes of its time."""
+    if child := os.fork():
+        os.waitpid(child, 0)
+        return
+    try:
+        import resource  # there is none on Windows
+
+        resource.setrlimit(resource.RLIMIT_CPU, (300, 300))
+        here = {"SMOL_RUN": str(folder), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "MPLBACKEND": "agg"}
+        os.environ.update(here | {"WANDB_MODE": "disabled", "SMOL_DATA": str(folder)})
+        os.environ.pop("SMOL_HUB", None)
+        work(*given)
+    finally:
+        os._exit(0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny model and its adapters. What takes long to import is imported before the forks."""
+    import peft  # noqa: F401
+    import torch
+    import transformers  # noqa: F401
+    import trl  # noqa: F401
+
+    torch.set_num_threads(1)
+    place = tmp_path_factory.mktemp("twice")
+    in_a_fork(place, tiny_model, place)
+    assert (place / "artifacts" / "jotting_writer").is_dir()
+    return place
+
+
+def alike(one: float, other: float) -> bool:
+    return abs(one - other) <= 1e-4 * max(1.0, abs(one), abs(other))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks a process that has torch")
+@every_notebook
+def test_every_cell_may_be_run_twice_in_a_row(notebook: Notebook, folder: Path) -> None:
+    """No second run fails where the first did not, and what is recorded in the end is what one run each records."""
+    done = []
+    for times in (1, 2):
+        report = folder / f"{notebook.topic}-{times}.json"
+        in_a_fork(folder, run_cells, notebook, folder, times, report)
+        done.append(json.loads(report.read_text()))
+    failed = [f"{source}\n{second}" for source, ((first, _), (second, _)) in done[1] if second and not first]
+    assert not failed, "\n\n".join(failed)
+    once, twice = ({name: value for _, runs in cells for _, said in runs for name, value in said} for cells in done)
+    assert once.keys() == twice.keys()
+    unlike = {name: (once[name], twice[name]) for name in once if not alike(once[name], twice[name])}
+    assert not {name: pair for name, pair in unlike.items() if not UNLIKE.search(name)}
 
 
 # --- Read, not run ------------------------------------------------------------------------------------------
