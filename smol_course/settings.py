@@ -1,6 +1,7 @@
 """The few settings that every part of the package reads; nothing here imports another part."""
 
 import os
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -43,6 +44,17 @@ def repository() -> Path:
     raise CourseError(
         "The course's notebooks are not here: go to the folder you cloned, which contains 1_instruction_tuning."
     )
+
+
+def course_files(pattern: str) -> list[Path]:
+    """Return the files of the modules that fit a pattern such as ``[0-9]*_*/*.md``, in order.
+
+    They are the repository's; where it has none, those that the installed package carries.
+    """
+    found: list[Path] = []
+    with suppress(CourseError):  # an installed package has no repository around it
+        found = sorted(repository().glob(pattern))
+    return found or sorted((Path(__file__).parent / "modules").glob(pattern))
 
 
 @cache
