@@ -1,7 +1,7 @@
 """What a wheel carries beside the package: the modules' lessons and the results of their studies.
 
-In the repository each lies in its module, and nowhere else. `smol_course.settings.course_files` finds them there, and in
-an installed package under ``smol_course/modules/``, by the same paths.
+In the repository each lies in its module, and nowhere else. `smol_course.settings.course_files` finds them there, and
+in an installed package under ``smol_course/modules/``, by the same paths.
 """
 
 from pathlib import Path

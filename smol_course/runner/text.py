@@ -57,13 +57,14 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _costs(page: Path, module: str) -> str:
-    """The table of a module's notebooks with what each costs."""
+    """The table of a module's notebooks with what each costs, and where it opens."""
     rows = []
     for notebook in notebooks([module]):
         cost = _metadata(notebook)
         numbers = (duration(cost["seconds"]), memory(cost["peak_mb"]), cost["machine"]) if cost else (NOT_YET, "", "")
-        rows.append((f"[{notebook.topic.replace('_', ' ')}]({_link(notebook.ipynb, page)})", *numbers))
-    return _table(("notebook", "time", "peak memory", "measured on"), rows)
+        link = f"[{notebook.topic.replace('_', ' ')}]({_link(notebook.ipynb, page)})"
+        rows.append((link, *numbers, _colab(page, notebook.name)))
+    return _table(("notebook", "time", "peak memory", "measured on", ""), rows)
 
 
 def _modules(page: Path) -> str:
@@ -179,11 +180,11 @@ def _address(page: Path) -> str:
 
 
 def _colab(page: Path, name: str) -> str:
-    """A link that opens the notebook in Colab."""
+    """The badge that opens the notebook in Colab."""
     (notebook,) = notebooks([name])
     place = notebook.ipynb.relative_to(notebook.root).as_posix()
-    project = address().removeprefix("https://github.com/")
-    return f"[Open in Colab](https://colab.research.google.com/github/{project}/blob/main/{place})"
+    colab, project = "https://colab.research.google.com", address().removeprefix("https://github.com/")
+    return f"[![Open in Colab]({colab}/assets/colab-badge.svg)]({colab}/github/{project}/blob/main/{place})"
 
 
 _FILLERS: dict[str, Callable[..., str]] = {
