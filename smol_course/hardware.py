@@ -32,8 +32,11 @@ _INSTRUCTIONS = {
     "avx512_bf16": "AVX-512 bf16",
     "avx512f": "AVX-512",
     "avx2": "AVX2",
+    "avx2_0": "AVX2",
     "bf16": "Arm bf16",
+    "feat_bf16": "Arm bf16",
     "asimd": "NEON",
+    "neon": "NEON",
 }
 
 
@@ -233,42 +236,31 @@ def memory() -> tuple[int, int]:
 
 @cache
 def _cpu_fields() -> dict[str, str]:
-    """The first processor of /proc/cpuinfo, or no fields where there is no such file."""
-    with suppress(OSError):
-        first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
-        pairs = (line.partition(":") for line in first.splitlines())
+    """The first processor of /proc/cpuinfo, on a Mac what sysctl tells, or no fields; names in lower case."""
+    with suppress(OSError, subprocess.SubprocessError):
+        if platform.system() == "Darwin":
+            command = ["sysctl", "machdep.cpu.brand_string", "hw.optional"]
+            text = subprocess.run(command, check=False, capture_output=True, text=True, timeout=5).stdout
+        else:
+            text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
+        pairs = (line.partition(":") for line in text.splitlines())
         return {name.strip().lower(): value.strip() for name, _, value in pairs}
     return {}
 
 
 def instructions() -> str:
     """Return the best of the CPU's vector instructions in words; "" where the system does not tell."""
-    if platform.system() == "Darwin":
-        names = {
-            "hw.optional.arm.FEAT_BF16": "Arm bf16",
-            "hw.optional.neon": "NEON",
-            "hw.optional.avx2_0": "AVX2",
-        }
-        return next((words for key, words in names.items() if _sysctl(key) == "1"), "")
     fields = _cpu_fields()
-    flags = set((fields.get("flags") or fields.get("features") or "").split())
+    flags = {name.rpartition(".")[2] for name, value in fields.items() if value == "1"}  # a Mac's
+    flags |= set((fields.get("flags") or fields.get("features") or "").split())
     return next((words for flag, words in _INSTRUCTIONS.items() if flag in flags), "")
 
 
 def cpu_name() -> str:
     """Return the processor's name as the system gives it."""
-    if platform.system() == "Darwin":
-        return _sysctl("machdep.cpu.brand_string") or platform.machine()
-    return _cpu_fields().get("model name") or platform.processor() or platform.machine()
-
-
-@cache
-def _sysctl(key: str) -> str:
-    with suppress(OSError, subprocess.SubprocessError):
-        return subprocess.run(
-            ["sysctl", "-n", key], check=False, capture_output=True, text=True, timeout=5
-        ).stdout.strip()
-    return ""
+    fields = _cpu_fields()
+    named = fields.get("model name") or fields.get("machdep.cpu.brand_string")
+    return named or platform.processor() or platform.machine()
 
 
 def _count(number: int, thing: str) -> str:
