@@ -19,11 +19,11 @@ from smol_course.errors import CourseError
 from smol_course.files import save_text
 from smol_course.runner import show
 from smol_course.runner.clean import strip_residue
-from smol_course.runner.kernel import environment, hub_wanted, inject
+from smol_course.runner.kernel import environment, inject
 from smol_course.runner.report import write_report
 from smol_course.runner.sources import Notebook, notebooks, settings_for
 from smol_course.runner.staleness import changed_files, opened_hashes, sources_sha256
-from smol_course.settings import repository
+from smol_course.settings import hub_allowed, repository
 
 INTERRUPTED = 130
 
@@ -136,8 +136,8 @@ def run(targets: list[str], given: list[str], hub: bool, fresh: bool, console: C
     target or parameter, before anything runs.
     """
     chosen = notebooks(targets)
-    values, hub = settings_for(chosen, given), hub_wanted(hub)
-    request = json.loads(json.dumps({"parameters": values, "hub": hub}))
+    values = settings_for(chosen, given)
+    request = json.loads(json.dumps({"parameters": values, "hub": hub or hub_allowed()}))
     with _run_folder(targets, request, fresh) as (folder, state):
         before = _done_before(chosen, state)
         if before:
