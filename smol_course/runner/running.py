@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from rich.console import Console
 
 from smol_course.errors import CourseError
 from smol_course.files import save_text
 from smol_course.runner import show
 from smol_course.runner.clean import strip_residue
-from smol_course.runner.kernel import environment, hub_wanted, inject
+from smol_course.runner.kernel import environment, inject
 from smol_course.runner.report import write_report
-from smol_course.runner.sources import Notebook, notebooks, settings_for
+from smol_course.runner.sources import Notebook, notebooks, read_ipynb, settings_for
 from smol_course.runner.staleness import changed_files, opened_hashes, sources_sha256
-from smol_course.settings import repository
+from smol_course.settings import hub_allowed, repository
 
 INTERRUPTED = 130
 
@@ -52,11 +52,11 @@ def label(targets: list[str]) -> str:
 
 
 def _held(folder: Path) -> FileLock | None:
-    """The run folder's lock, taken; None if another process is at work in it."""
+    """The run folder's lock, taken; None if another process is at work in it, or it cannot be written."""
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
-    except Timeout:
+    except OSError:
         return None
     return lock
 
@@ -67,11 +67,24 @@ def _unfinished(request: dict[str, Any]) -> tuple[Path, dict[str, Any], FileLock
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
             same = state["request"] == request and not state["finished"]
-        except (ValueError, KeyError, TypeError, OSError):
+            kept = {name: entry for name, entry in state["notebooks"].items() if _is_whole(entry, path.parent)}
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError):
             continue
         if same and (lock := _held(path.parent)):
-            return path.parent, state, lock
+            return path.parent, {**state, "notebooks": kept}, lock
     return None
+
+
+def _is_whole(entry: Any, folder: Path) -> bool:
+    """Whether a notebook's entry, and its file, are such that tables and report can be made from them."""
+    try:
+        read_ipynb(folder / entry["executed"])
+        texts = [entry["status"], entry["sources_sha256"], *(result["name"] for result in entry["results"])]
+        numbers = [entry["seconds"], entry["peak_mb"], *(result["value"] for result in entry["results"])]
+    except (CourseError, KeyError, TypeError):
+        return False
+    right = [isinstance(text, str) for text in texts] + [isinstance(number, float | int) for number in numbers]
+    return all(right) and isinstance(entry.get("opened"), dict)
 
 
 @contextmanager
@@ -136,8 +149,8 @@ def run(targets: list[str], given: list[str], hub: bool, fresh: bool, console: C
     target or parameter, before anything runs.
     """
     chosen = notebooks(targets)
-    values, hub = settings_for(chosen, given), hub_wanted(hub)
-    request = json.loads(json.dumps({"parameters": values, "hub": hub}))
+    values = settings_for(chosen, given)
+    request = json.loads(json.dumps({"parameters": values, "hub": hub or hub_allowed()}))
     with _run_folder(targets, request, fresh) as (folder, state):
         before = _done_before(chosen, state)
         if before:

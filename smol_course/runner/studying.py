@@ -18,7 +18,7 @@ from smol_course.errors import CourseError
 from smol_course.files import save_text
 from smol_course.runner import building, show
 from smol_course.runner.clean import strip_residue
-from smol_course.runner.kernel import environment, hub_wanted, inject
+from smol_course.runner.kernel import environment, inject
 from smol_course.runner.running import INTERRUPTED, new_folder
 from smol_course.runner.sources import Notebook, fit, notebooks, parameters
 from smol_course.runner.staleness import (
@@ -97,7 +97,7 @@ def study(target: str, only: str | None, hub: bool, console: Console) -> int:
             continue
         title = f"{wanted.index(name) + 1}/{len(wanted)} {name}"
         try:
-            done[name] = _one_run(notebook, runs[name], title, folder / name, hub_wanted(hub), console)
+            done[name] = _one_run(notebook, runs[name], title, folder / name, hub, console)
         except KeyboardInterrupt:
             show.say(
                 console,

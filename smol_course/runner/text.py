@@ -12,25 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from smol_course.errors import CourseError
 from smol_course.exercises import LEVELS, all_exercises
 from smol_course.files import save_text
 from smol_course.runner.show import duration, memory
 from smol_course.runner.sources import Notebook, modules, notebooks
+from smol_course.runner.staleness import recorded
 from smol_course.settings import address, repository
 
 _PLACE = re.compile(r"(<!--smol:(\w+)((?: [^\s>]+)*)(?: ?|\n(.*?)\n)-->)(.*?)(<!--/smol-->)", re.DOTALL)
 _BAR = re.compile(r"(?<!\\)\|")  # one that no backslash stands before
 _PLAIN = re.compile(r"[-−\d.,]*( %)?")
 NOT_YET = "not measured yet"
-
-
-def _metadata(notebook: Notebook) -> dict[str, Any]:
-    if not notebook.ipynb.is_file():
-        return {}
-    return nbformat.read(notebook.ipynb, as_version=4).metadata.get("smol", {})
 
 
 def _study_run(notebook: Notebook, run: str) -> dict[str, Any]:
@@ -60,7 +53,7 @@ def _costs(page: Path, module: str) -> str:
     """The table of a module's notebooks with what each costs, and where it opens."""
     rows = []
     for notebook in notebooks([module]):
-        cost = _metadata(notebook)
+        cost = recorded(notebook)
         numbers = (duration(cost["seconds"]), memory(cost["peak_mb"]), cost["machine"]) if cost else (NOT_YET, "", "")
         link = f"[{notebook.topic.replace('_', ' ')}]({_link(notebook.ipynb, page)})"
         rows.append((link, *numbers, _colab(page, notebook.name)))
@@ -77,7 +70,7 @@ def _modules(page: Path) -> str:
         )
         title = heading[1].strip() if heading else module.name.replace("_", " ")
         every = notebooks([module.name.partition("_")[0]]) if any((module / "notebooks").glob("*.py")) else []
-        costs = [_metadata(notebook) for notebook in every]
+        costs = [recorded(notebook) for notebook in every]
         numbers = (NOT_YET, "")
         if costs and all(costs):
             numbers = (duration(sum(c["seconds"] for c in costs)), memory(max(c["peak_mb"] for c in costs)))
@@ -97,13 +90,13 @@ def _value(page: Path, name: str, number: str, form: str) -> str:
     """
     (notebook,) = notebooks([name])
     run, _, number = number.rpartition(":")
-    built = _metadata(notebook) if run in ("", "notebook") else _study_run(notebook, run)
+    built = recorded(notebook) if run in ("", "notebook") else _study_run(notebook, run)
     if not built:
         return NOT_YET
-    recorded = {record["name"]: record for record in built.get("results", [])}
-    if number not in recorded:
-        raise CourseError(f"{name} recorded no {number!r}; it recorded: {', '.join(recorded) or 'nothing'}.")
-    record = recorded[number]
+    records = {record["name"]: record for record in built.get("results", [])}
+    if number not in records:
+        raise CourseError(f"{name} recorded no {number!r}; it recorded: {', '.join(records) or 'nothing'}.")
+    record = records[number]
     value = record["value"]
     if form == "%":
         return f"{_percent(value)} %"
