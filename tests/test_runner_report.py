@@ -217,7 +217,7 @@ def test_the_page_has_everything_in_its_order(course):
     ]
     places = [page.find(part) for part in order]
     assert -1 not in places and places == sorted(places), dict(zip(order, places, strict=True))
-    assert '<a href="https://example.com/open"><img alt="Open in Colab"></a>' in page, "the badge is its words"
+    assert '<a href="https://example.com/open"><img alt="Open in Colab"/></a>' in page, "the badge is its words"
     assert 'href="../../1_instruction_tuning/lesson.md"' in page, "a link of the notebook leads on from the run folder"
     assert f'src="data:image/png;base64,{PIXEL}"' in page and "<th>h</th>" in page
     assert "<details open" not in page

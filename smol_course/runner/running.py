@@ -181,7 +181,7 @@ def _conclude(folder: Path, chosen: list[Notebook], state: dict[str, Any], conso
     report = write_report(folder, f"smol-course: {title}", chosen, state)
     show.say(console, "")
     for name, entry in failed.items():
-        show.show_failure(console, name, Failure(**entry["failure"]), folder / entry["executed"])
+        show.show_failure(console, name, Failure(**entry["failure"]), Path(_near(folder / entry["executed"])))
         show.say(console, "")
     show.show_results(console, {name: entry["results"] for name, entry in entries.items() if name not in failed})
     show.say(console, "")
