@@ -375,7 +375,7 @@ def test_ctrl_c_ends_the_kernel_and_the_next_run_goes_on(course, smol):
         ),
         (
             ["run", "--set", "steps=True"],
-            "steps cannot be True: its default is 2, so give it a value of type int.",
+            "steps cannot be True: it must be a whole number.",
         ),
         (["study", "1/plain"], "1/plain has no study: plain.py is not in studies/."),
         (["check", "no/such.ipynb"], "There is no notebook no/such.ipynb"),

@@ -36,20 +36,21 @@ if importlib.util.find_spec("smol_course") is None:
 # the end of this notebook fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-learning_rate = 3e-4
-steps = 100
-batch_size = 4
-train_style = "all"  # "all": every message. "plain": only the short ones that say what they mean
-train_messages = 0  # 0: all of that style
-test_split = "test"
-test_messages = 64  # 0: all of them
-prompted_messages = 24  # few-shot prompts are long, so fewer messages; 0: none
-dev_messages = 16
-evaluations = 4  # how often the dev loss is measured
-new_tokens = 52  # the longest answer we wait for; the longest right one is shorter
-margin = 0.15  # how much better "after" must be, for the claim to stand
+from smol_course.parameters import number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+learning_rate: number(0, 1) = 3e-4
+steps: whole(1) = 100
+batch_size: whole(1) = 4
+train_style: one_of("all", "plain") = "all"  # "plain": only the short ones that say what they mean
+train_messages: whole(1) = 1_000  # more than there are of that style: all of them
+test_split: one_of("test", "dev", "hard") = "test"
+test_messages: whole(1) = 64
+prompted_messages: whole(0) = 24  # few-shot prompts are long, so fewer messages; 0: none
+dev_messages: whole(1) = 16
+evaluations: whole(1) = 4  # how often the dev loss is measured
+new_tokens: whole(1, 512) = 52  # the longest answer we wait for; the longest right one is shorter
+margin: number(-1, 1) = 0.15  # how much better "after" must be, for the claim to stand
 
 # %% tags=["setup"]
 import random
@@ -101,9 +102,9 @@ pd.DataFrame(counts).fillna(0).astype(int)
 
 # %%
 chosen = train.filter(lambda row: train_style in ("all", row["style"])).shuffle(seed=seed)
-chosen = chosen.select(range(train_messages)) if train_messages else chosen
-dev = dev.filter(lambda row: train_style in ("all", row["style"])).select(range(dev_messages))
-test = test.select(range(test_messages)) if test_messages else test
+chosen = chosen.take(train_messages)
+dev = dev.filter(lambda row: train_style in ("all", row["style"])).take(dev_messages)
+test = test.take(test_messages)
 print(f"{len(chosen)} messages to train on, {len(test)} to test on")
 
 # %% [markdown]
@@ -120,7 +121,7 @@ def in_like_batches(rows):
     return rows.select([i for batch in batches for i in batch])
 
 
-chosen = in_like_batches(chosen)
+ordered = in_like_batches(chosen)
 
 # %% [markdown]
 # ## A row becomes a conversation
@@ -135,7 +136,7 @@ def conversation(row):
     return {"prompt": prompt, "completion": [{"role": "assistant", "content": row["event"]}]}
 
 
-conversation(chosen[0])
+conversation(ordered[0])
 
 # %% [markdown]
 # ## Before
@@ -159,7 +160,7 @@ for message, reply in zip(test["message"][:3], before_answers):
 # unfair to a model that was told its task in one line? So show it three solved examples first: *few-shot prompting*.
 
 # %%
-shots = [message for row in chosen.select(range(3)) for message in
+shots = [message for row in ordered.take(3) for message in
          (conversation(row)["prompt"][1:] + conversation(row)["completion"])]
 prompted = test.select(range(min(prompted_messages, len(test))))
 few_shot_prompts = [conversation(row)["prompt"][:1] + shots + conversation(row)["prompt"][1:] for row in prompted]
@@ -201,10 +202,10 @@ config = SFTConfig(
 )
 
 # %%
-columns = chosen.column_names
+columns = ordered.column_names
 trainer = SFTTrainer(
     model=model, args=config, processing_class=tokenizer,
-    train_dataset=chosen.map(conversation, remove_columns=columns),
+    train_dataset=ordered.map(conversation, remove_columns=columns),
     eval_dataset=dev.map(conversation, remove_columns=columns),
 )
 

@@ -36,18 +36,19 @@ if importlib.util.find_spec("smol_course") is None:
 # model, which was never tuned. Then the claim of this notebook fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-organiser = "organiser_lora"  # what we want to ship; "organiser" after module 1
-baseline = "organiser_lora"  # the report that it must not fall behind
-variant = "merged"  # how it is run: "merged", "apart" (the adapter beside the model), "bf16", or "examples" (start, 4 shown)
-strength = 1.0  # how much of the adapter is merged in: 0 is the starting model
-seed = 0
-timed = 6  # messages that are asked one by one, with a clock
-scored = 0  # messages that this variant is asked for its accuracy; 0: none, else more
-questions = 96  # everyday questions asked here; 0: all
-pages = 12  # help pages read here
-trials = 300  # simulated retrainings, to see how often the gate errs
-price = 0.10  # of one hour of a machine like this, in your currency
+from smol_course.parameters import number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+organiser: str = "organiser_lora"  # what we want to ship; "organiser" after module 1
+baseline: str = "organiser_lora"  # the report that it must not fall behind
+variant: one_of("merged", "apart", "bf16", "examples") = "merged"  # "examples": the start, 4 shown
+strength: number(0, 10) = 1.0  # how much of the adapter is merged in: 0 is the starting model
+seed: whole(0, 2**32 - 1) = 0
+timed: whole(1, 300) = 6  # messages that are asked one by one, with a clock
+scored: whole(0) = 0  # messages that this variant is asked for its accuracy; 0: none, else more
+questions: whole(1) = 96  # everyday questions asked here
+pages: whole(2) = 12  # help pages read here
+trials: whole(1) = 300  # simulated retrainings, to see how often the gate errs
+price: number(0) = 0.10  # of one hour of a machine like this, in your currency
 
 # %% tags=["setup"]
 import json
@@ -210,7 +211,7 @@ fig.tight_layout()
 # alone would make the two at least as uneven ([custom evaluation](../custom_evaluation.md)).
 
 # %%
-rows = list(choices("everyday"))[: questions or None]
+rows = list(choices("everyday"))[:questions]
 prompts, options = [prompt_of(row) for row in rows], [[f" {option}" for option in row["options"]] for row in rows]
 
 

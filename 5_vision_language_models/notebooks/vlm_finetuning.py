@@ -36,19 +36,20 @@ if importlib.util.find_spec("smol_course") is None:
 # question gets another question's picture. In both cases the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "organiser_vlm"  # or a model of the Hub, such as "HuggingFaceTB/SmolVLM-256M-Instruct"
-seed = 0
-kind = "chart_colour"  # the new question; "calendar_busiest" is a harder one
-steps = 80
-batch_size = 16
-learning_rate = 1e-3
-rank = 16
-placement = "language"  # where the adapter goes: "language", "connector" or "vision"
-shuffle_images = False  # True: a control
-test_questions = 60  # of the new kind
-kept_each = 8  # of each kind that it can already do
-new_tokens = 16  # the longest answer that we wait for
-margin = 0.4  # how much larger the share of right answers must be, for the claim to stand
+from smol_course.parameters import number, one_of, whole
+model_name: str = "organiser_vlm"  # or a model of the Hub, such as "HuggingFaceTB/SmolVLM-256M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+kind: one_of("chart_colour", "calendar_busiest") = "chart_colour"  # the new question; "calendar_busiest" is a harder one
+steps: whole(1) = 80
+batch_size: whole(1) = 16
+learning_rate: number(0, 1) = 1e-3
+rank: whole(1) = 16
+placement: one_of("language", "connector", "vision") = "language"  # where the adapter goes
+shuffle_images: bool = False  # True: a control
+test_questions: whole(1) = 60  # of the new kind
+kept_each: whole(1) = 8  # of each kind that it can already do
+new_tokens: whole(1, 512) = 16  # the longest answer that we wait for
+margin: number(-1, 1) = 0.4  # how much larger the share of right answers must be, for the claim to stand
 
 # %% tags=["setup"]
 from itertools import groupby
@@ -174,6 +175,8 @@ config = SFTConfig(
     activation_checkpointing=False,
     logging_steps=max(1, steps // 12), save_strategy="no", disable_tqdm=True, seed=seed,
 )
+if hasattr(model, "peft_config"):  # from an earlier run of this cell
+    model = trainer.model.unload()
 trainer = SFTTrainer(model=model, args=config, processing_class=processor, peft_config=lora, train_dataset=rows)
 trainer.model.print_trainable_parameters()
 

@@ -35,11 +35,12 @@ if importlib.util.find_spec("smol_course") is None:
 # Every number worth changing stands in one cell.
 
 # %% tags=["parameters"]
-model_name = "organiser_vlm"  # or a model of the Hub, such as "HuggingFaceTB/SmolVLM-256M-Instruct"
-seed = 0
-kind = "chart_tallest"  # of the question that we follow
-picture = 4  # which test example of that kind
-test_each = 24  # questions of each kind, for the control at the end
+from smol_course.parameters import one_of, whole
+model_name: str = "organiser_vlm"  # or a model of the Hub, such as "HuggingFaceTB/SmolVLM-256M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+kind: one_of("calendar_free_day", "chart_tallest", "scene_colour", "digit_one") = "chart_tallest"  # of the question that we follow
+picture: whole(0) = 4  # which test example of that kind
+test_each: whole(1) = 24  # questions of each kind, for the control at the end
 
 # %% tags=["setup"]
 import math

@@ -36,16 +36,17 @@ if importlib.util.find_spec("smol_course") is None:
 # picture, wherever it is asked to read a week; the claim at the end then fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "organiser_vlm"  # or a model of the Hub, such as "HuggingFaceTB/SmolVLM-256M-Instruct"
-seed = 0
-blind = ""  # "": the week's own picture. "blank" or "shuffled": a control
-batch_size = 32  # questions that go through the model together
-pairs = 32  # questions about one of two pictures
-weeks = 8  # calendars that are read whole, in two ways of 15 questions each
-ordinary_weeks = 4  # the same for pictures that look like an ordinary calendar program
-each_resolution = 24
-new_tokens = 16  # the longest answer that we wait for
-margin = 0.25  # how much better than always saying the same the reading must be, for the claim to stand
+from smol_course.parameters import number, one_of, whole
+model_name: str = "organiser_vlm"  # or a model of the Hub, such as "HuggingFaceTB/SmolVLM-256M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+blind: one_of("", "blank", "shuffled") = ""  # "": the week's own picture. "blank" or "shuffled": a control
+batch_size: whole(1) = 32  # questions that go through the model together
+pairs: whole(1) = 32  # questions about one of two pictures
+weeks: whole(1) = 8  # calendars that are read whole, in two ways of 15 questions each
+ordinary_weeks: whole(1) = 4  # the same for pictures that look like an ordinary calendar program
+each_resolution: whole(1) = 24
+new_tokens: whole(1, 512) = 16  # the longest answer that we wait for
+margin: number(-1, 1) = 0.25  # how much better than always saying the same the reading must be, for the claim to stand
 
 # %% tags=["setup"]
 import json

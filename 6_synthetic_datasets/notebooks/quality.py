@@ -36,23 +36,24 @@ if importlib.util.find_spec("smol_course") is None:
 # = 0` the writer learns nothing. Both make a claim at the end fail, as they should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-embedded = 160  # synthetic jottings on the map
-labelled = 48  # dev messages whose labels are tested
-wrong_labels = 11  # of these, labels that we corrupt
-suspect_by = "loss"  # "dice": the control
-contaminated = 12  # test messages of each kind that are planted
-generations = 2  # trainings in a row, each on what the one before wrote; the first is on the fifty
-keep_real = False  # True: every generation also sees the fifty
-temperature = 0.7  # at which a generation writes
-notes = 50  # that each generation writes for the next
-steps = 30
-batch_size = 4
-learning_rate = 2e-3
-rank = 8
-hub_name = ""  # such as "your-name/jottings": where the folder is pushed if the Hub is allowed
-margin = 0.25  # how much above chance the suspects must be, for the claim to stand
+from smol_course.parameters import number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+embedded: whole(1) = 160  # synthetic jottings on the map
+labelled: whole(3) = 48  # dev messages whose labels are tested
+wrong_labels: whole(1) = 11  # of these, labels that we corrupt
+suspect_by: one_of("loss", "dice") = "loss"  # "dice": the control
+contaminated: whole(1) = 12  # test messages of each kind that are planted
+generations: whole(1) = 2  # trainings in a row, each on what the one before wrote; the first is on the fifty
+keep_real: bool = False  # True: every generation also sees the fifty
+temperature: number(0, 10) = 0.7  # at which a generation writes
+notes: whole(4) = 50  # that each generation writes for the next
+steps: whole(1) = 30
+batch_size: whole(1) = 4
+learning_rate: number(0, 1) = 2e-3
+rank: whole(1) = 8
+hub_name: str = ""  # such as "your-name/jottings": where the folder is pushed if the Hub is allowed
+margin: number(-1, 1) = 0.25  # how much above chance the suspects must be, for the claim to stand
 
 # %% tags=["setup"]
 import json
@@ -310,10 +311,11 @@ def measured(messages):
 
 # %%
 real = [row["message"] for row in seeds]
-written, lines = real, {"the fifty": measured(real)}
+lines = {"the fifty": measured(real)}
 lines
 
 # %%
+written = real
 for generation in range(generations):
     model = trained_on(written + real if keep_real and generation else written)
     written = written_by(model)

@@ -35,15 +35,16 @@ if importlib.util.find_spec("smol_course") is None:
 # With `padding_side = "right"` the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-message = "dinner with Ana at Luna, Fri 7.30pm?"
-new_tokens = 48  # the longest answer we wait for; the longest right one is shorter
-test_messages = 8  # asked greedily and with sampling; 0: all
-temperature = 1.0  # of that sampling; 0: greedy again
-rows = 3  # messages in the batch
-padding_side = "left"  # where a batch is padded
-draws = 2000  # tokens drawn to see a distribution
+from smol_course.parameters import number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+message: str = "dinner with Ana at Luna, Fri 7.30pm?"
+new_tokens: whole(1, 512) = 48  # the longest answer we wait for; the longest right one is shorter
+test_messages: whole(1) = 8  # asked greedily and with sampling
+temperature: number(0, 10) = 1.0  # of that sampling; 0: greedy again
+rows: whole(1) = 3  # messages in the batch
+padding_side: one_of("left", "right") = "left"  # where a batch is padded
+draws: whole(1) = 2000  # tokens drawn to see a distribution
 
 # %% tags=["setup"]
 import threading
@@ -229,7 +230,7 @@ pd.DataFrame(least).round(3)
 # both ways. `answer` of the course puts them into batches, as built below.
 
 # %%
-test = events("test").select(range(test_messages)) if test_messages else events("test")
+test = events("test").take(test_messages)
 prompts = [chat(text) for text in test["message"]]
 
 

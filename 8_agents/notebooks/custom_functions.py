@@ -35,18 +35,19 @@ if importlib.util.find_spec("smol_course") is None:
 # With `learning_rate = 0.0` nothing is learned, and the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-steps = 24  # of training here; the adapter that ships had many more
-batch_size = 4  # traces
-learning_rate = 1e-3
-every = 4  # of the 60 held-out tasks, take each fourth one; 1: all
-masked_every = 10  # the same, where decoding is constrained
-masked_shipped = False  # True: constrain the shipped adapter, too
-own_prompt = False  # True: the starting model reads smolagents' long prompt and not our short one
-new_tokens = 64  # the longest call that is waited for
-max_steps = 2  # actions in one task: the call, and the answer
-margin = 0.3  # how much larger the share of valid calls must be, for the claim to stand
+from smol_course.parameters import number, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+steps: whole(1) = 24  # of training here; the adapter that ships had many more
+batch_size: whole(1) = 4  # traces
+learning_rate: number(0, 1) = 1e-3
+every: whole(1) = 4  # of the 60 held-out tasks, take each fourth one; 1: all
+masked_every: whole(1) = 10  # the same, where decoding is constrained
+masked_shipped: bool = False  # True: constrain the shipped adapter, too
+own_prompt: bool = False  # True: the starting model reads smolagents' long prompt and not our short one
+new_tokens: whole(1, 512) = 64  # the longest call that is waited for
+max_steps: whole(1) = 2  # actions in one task: the call, and the answer
+margin: number(-1, 1) = 0.3  # how much larger the share of valid calls must be, for the claim to stand
 
 # %% tags=["setup"]
 import json

@@ -35,17 +35,18 @@ if importlib.util.find_spec("smol_course") is None:
 # With `shuffled = True` the ranking is random, and the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-longest_help = 4000  # characters; longer help pages are left out, for time
-chunk_words = 120
-overlap = 30  # words that a chunk shares with the one before
-depth = 20  # how many chunks each ranking gives
-fused_k = 60  # of reciprocal rank fusion: the larger, the less the first places count
-asked = 10  # answerable questions that the model answers, and as many that it cannot
-new_tokens = 48
-shuffled = False  # True: the control
-margin = 0.2  # by how much hybrid recall@5 must beat chance, for the claim to stand
+from smol_course.parameters import number, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+longest_help: whole(0) = 4000  # characters; longer help pages are left out, for time
+chunk_words: whole(51, 500) = 120
+overlap: whole(0, 50) = 30  # words that a chunk shares with the one before
+depth: whole(1, 100) = 20  # how many chunks each ranking gives
+fused_k: whole(0) = 60  # of reciprocal rank fusion: the larger, the less the first places count
+asked: whole(1) = 10  # answerable questions that the model answers, and as many that it cannot
+new_tokens: whole(1, 512) = 48
+shuffled: bool = False  # True: the control
+margin: number(-1, 1) = 0.2  # by how much hybrid recall@5 must beat chance, for the claim to stand
 
 # %% tags=["setup"]
 import json
