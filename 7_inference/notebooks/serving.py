@@ -18,12 +18,18 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [serving.md](../serving.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/7_inference/notebooks/serving.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/7_inference/serving.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q 'smol-course[serving] @ git+https://github.com/smol-ai/course'")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[inference,serving] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Everything listens on 127.0.0.1 only, on free ports, and ends with this notebook's process. With `engine_dies = True` the
@@ -254,7 +260,7 @@ pd.DataFrame(table)
 #
 # ## A front
 #
-# [server/front.py](../server/front.py) is a small program that stands before any such engine, written with FastAPI, a Python
+# [front.py](../../smol_course/inference/front.py) is a small program that stands before any such engine, written with FastAPI, a Python
 # library for web servers. Its main part decides about each request: some are worked on, some wait, and the next is refused at once,
 # with status 429 (*too many requests*). A quick "no" is an answer; an endless queue is none.
 

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import jupytext
+import nbformat
 from nbformat import NotebookNode
 
 from smol_course.errors import CourseError
 from smol_course.parameters import given, literal, must, stated
 from smol_course.settings import repository
 
+MOST_BYTES = 50_000_000  # of a notebook file: those of the course have less than half a million
 _MODULE = re.compile(r"\d+_\w+")
 _TARGET = re.compile(r"(?P<module>\d+(?:_\w+)?)(?:/(?:notebooks/)?(?P<topic>\w+)(?:\.ipynb|\.py)?)?")
 
@@ -65,6 +67,26 @@ class Notebook:
         if node.cells and node.cells[0].cell_type == "raw":
             raise CourseError(f"{self.source.name}: put what its header holds under `jupyter:`, or nobody reads it.")
         return node
+
+
+def read_ipynb(path: Path) -> NotebookNode:
+    """Return a notebook file's content, each cell with a kind, a text, and tags that are texts.
+
+    Raises CourseError for what is no such file.
+    """
+    if path.is_file() and path.stat().st_size > MOST_BYTES:
+        raise CourseError(f"{path} has more than {MOST_BYTES // 1_000_000} MB: clear its outputs in Jupyter.")
+    try:
+        node = nbformat.read(path, as_version=4)
+        for cell in node.cells:
+            marks = cell.metadata.get("tags", [])
+            if not (isinstance(marks, list) and all(isinstance(t, str) for t in (cell.cell_type, cell.source, *marks))):
+                raise TypeError
+    except OSError as error:
+        raise CourseError(f"{path} cannot be read ({error.strerror}): mend that and try again.") from error
+    except Exception as error:  # nbformat raises whatever Python raises where the file is not as it expected
+        raise CourseError(f"{path} is not a notebook that can be read: save it again in Jupyter.") from error
+    return node
 
 
 def modules() -> list[Path]:
