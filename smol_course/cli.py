@@ -88,14 +88,13 @@ def progress() -> None:
 @app.command()
 def doctor() -> None:
     """Show what this machine has, and what to do about what is missing."""
-    from smol_course.models import cache_state
     from smol_course.runner.doctor import describe
 
     table = Table()
     for name in ("what", "here", "advice"):
         table.add_column(name, overflow="fold")
-    for row in [*describe(), ("model", *cache_state())]:
-        table.add_row(*map(str, row))
+    for row in describe():
+        table.add_row(*row)
     console.print(table)
 
 

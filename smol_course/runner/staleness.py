@@ -21,7 +21,7 @@ from smol_course.files import sha256_of
 from smol_course.runner.sources import Notebook, parameters, read_ipynb, tags
 from smol_course.runner.syntax import cell_shape, digest, package_hashes
 
-NOT_IN_STUDIES = {"exercise", "check", "study"}
+NOT_IN_STUDIES = {"exercise", "check", "study", "install"}
 _GENERATED = re.compile(rb"(<!--smol:.*?-->).*?(<!--/smol-->)", re.DOTALL)
 # What a run folder or a learner's copy holds is no source; nor are outputs, which are derived from one.
 _NO_SOURCES = re.compile(r"runs/|.*\.ipynb$|.*\.(lock|tmp)$|(.*/)?__pycache__/")
@@ -36,8 +36,12 @@ def cells_sha256(cells: Iterable[NotebookNode]) -> str:
 
 
 def working(cells: Iterable[NotebookNode]) -> list[NotebookNode]:
-    """Return the code cells that do something: those of comments and imports from the course only are left out."""
-    return [cell for cell in cells if cell.cell_type == "code" and cell_shape(cell.source)]
+    """Return the code cells that do something where results are measured.
+
+    Left out are those of comments and imports from the course only, and the one that installs the course on Colab.
+    """
+    code = (cell for cell in cells if cell.cell_type == "code" and "install" not in tags(cell))
+    return [cell for cell in code if cell_shape(cell.source)]
 
 
 def code_sha256(cells: Iterable[NotebookNode]) -> str:

@@ -154,9 +154,7 @@ def _save(notebook: Notebook, sources: str, runs: dict[str, Any]) -> None:
 def _conclude(
     notebook: Notebook, done: dict[str, Any], surprises: dict[str, str], folder: Path, console: Console
 ) -> int:
-    results = {name: entry["results"] for name, entry in done.items()}
-    show.show_table(console, "Other results", ("run", *show.OTHERS[1:]), show.other_results(results))
-    show.show_table(console, "Before and after", ("run", *show.BEFORE_AFTER[1:]), show.before_after(results))
+    show.show_results(console, {name: entry["results"] for name, entry in done.items()})
     show.say(console, f"Results: {notebook.study_results}")
     if not surprises:
         shutil.rmtree(folder, ignore_errors=True)

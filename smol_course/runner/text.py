@@ -15,9 +15,9 @@ from typing import Any
 from smol_course.errors import CourseError
 from smol_course.exercises import LEVELS, all_exercises
 from smol_course.files import save_text
-from smol_course.runner.show import duration, memory
 from smol_course.runner.sources import Notebook, modules, notebooks
 from smol_course.runner.staleness import recorded
+from smol_course.runner.words import duration, interval, memory, percent
 from smol_course.settings import address, repository
 
 _PLACE = re.compile(r"(<!--smol:(\w+)((?: [^\s>]+)*)(?: ?|\n(.*?)\n)-->)(.*?)(<!--/smol-->)", re.DOTALL)
@@ -50,13 +50,14 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _costs(page: Path, module: str) -> str:
-    """The table of a module's notebooks with what each costs."""
+    """The table of a module's notebooks with what each costs, and where it opens."""
     rows = []
     for notebook in notebooks([module]):
         cost = recorded(notebook)
         numbers = (duration(cost["seconds"]), memory(cost["peak_mb"]), cost["machine"]) if cost else (NOT_YET, "", "")
-        rows.append((f"[{notebook.topic.replace('_', ' ')}]({_link(notebook.ipynb, page)})", *numbers))
-    return _table(("notebook", "time", "peak memory", "measured on"), rows)
+        link = f"[{notebook.topic.replace('_', ' ')}]({_link(notebook.ipynb, page)})"
+        rows.append((link, *numbers, _colab(page, notebook.name)))
+    return _table(("notebook", "time", "peak memory", "measured on", ""), rows)
 
 
 def _modules(page: Path) -> str:
@@ -77,10 +78,6 @@ def _modules(page: Path) -> str:
     return _table(("module", "notebooks", "time", "peak memory"), rows)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}"
-
-
 def _value(page: Path, name: str, number: str, form: str) -> str:
     """A recorded number in one of the forms ``%``, ``%ci``, ``x`` or a format spec such as ``.2f``.
 
@@ -98,14 +95,13 @@ def _value(page: Path, name: str, number: str, form: str) -> str:
     record = records[number]
     value = record["value"]
     if form == "%":
-        return f"{_percent(value)} %"
+        return f"{percent(value)} %"
     if form == "x":
         return f"{value:.1f} times"
     if form == "%ci":
         if record["low"] is None or record["high"] is None or record["n"] is None:
             raise CourseError(f"{name} recorded {number!r} without interval or n: write %.")
-        span = f"{_percent(record['low'])} to {_percent(record['high'])}"
-        return f"{_percent(value)} % ({span}, n = {record['n']})"
+        return f"{percent(value)} % ({interval(record, percent)}, n = {record['n']})"
     try:
         return format(value, form)
     except (TypeError, ValueError) as error:
@@ -172,11 +168,11 @@ def _address(page: Path) -> str:
 
 
 def _colab(page: Path, name: str) -> str:
-    """A link that opens the notebook in Colab."""
+    """The badge that opens the notebook in Colab."""
     (notebook,) = notebooks([name])
     place = notebook.ipynb.relative_to(notebook.root).as_posix()
-    project = address().removeprefix("https://github.com/")
-    return f"[Open in Colab](https://colab.research.google.com/github/{project}/blob/main/{place})"
+    colab, project = "https://colab.research.google.com", address().removeprefix("https://github.com/")
+    return f"[![Open in Colab]({colab}/assets/colab-badge.svg)]({colab}/github/{project}/blob/main/{place})"
 
 
 _FILLERS: dict[str, Callable[..., str]] = {
