@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import random
 from collections import Counter
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from smol_course.agents.agent import CODE_PROMPT, JSON_PROMPT, call_mask
 from smol_course.agents.tools import FINAL, Toolbox, call_schema, faults, final_answer
-from smol_course.agents.traces import KINDS, PEOPLE, TEMPLATE, Task, _listed, of_message, traces
+from smol_course.agents.traces import KINDS, PEOPLE, TEMPLATE, Task, _listed, _time, of_message, traces
 from smol_course.data import tasks
 from smol_course.models import MODEL, find_model
 from smol_course.synthetic.messages import grams, similarity
@@ -27,6 +28,19 @@ MESSAGES = [
 def made() -> dict[str, list[dict]]:
     return {form: traces(120, form, prompt, 3, MESSAGES) for form, prompt in
             (("json", JSON_PROMPT), ("code", CODE_PROMPT))}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("start", "ways"),
+    [
+        ("12:00", {"12:00", "12 pm", "12pm", "12h", "twelve in the afternoon", "noon"}),
+        ("12:30", {"12:30", "12.30 pm", "12:30 pm", "12.30pm", "12:30pm", "half past twelve in the afternoon"}),
+        ("00:15", {"00:15", "12.15 am", "12:15 am", "12.15am", "12:15am", "0:15"}),
+        ("19:00", {"19:00", "7 pm", "7pm", "19h", "seven in the evening"}),
+    ],
+)
+def test_every_way_to_say_a_time_is_that_time(start: str, ways: set[str]) -> None:
+    assert {_time(random.Random(seed), start) for seed in range(300)} == ways
 
 
 def test_every_call_fits_its_schema_and_the_last_is_the_answer(made: dict) -> None:

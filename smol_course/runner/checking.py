@@ -41,32 +41,22 @@ def check(target: str, console: Console) -> int:
     """
     node, folder = _opened(target)
     cells = [cell for cell in node.cells if cell.cell_type == "code" and tags(cell) & {*_SETUP, "exercise", "check"}]
+    if not any("check" in tags(cell) for cell in cells):
+        raise CourseError(f"{target} has no check cells: they were deleted, or it is not a notebook of this course.")
     for cell in cells:
         cell.outputs = []
-    exercises = _exercises(cells)
-    if not exercises:
-        raise CourseError(f"{target} has no check cells: they were deleted, or it is not a notebook of this course.")
+    many = sum("exercise" in tags(cell) for cell in cells)
     ran = "only the cells of its parameters, setup, exercises and checks run"
-    show.say(console, f"Checking {target}: {len(exercises)} exercise{'s' * (len(exercises) > 1)}; {ran}.")
+    show.say(console, f"Checking {target}: {many} exercise{'s' * (many != 1)}; {ran}.")
     try:
         _run(node, [cell for cell in cells if cell.source.strip()], target, folder)
     except KeyboardInterrupt:
         return 130
     solved = True
-    for line, right in (answer for exercise in exercises for answer in _answers(exercise)):
+    for line, right in _answers(cells):
         show.say(console, line)
         solved = solved and right
     return 0 if solved else 1
-
-
-def _exercises(cells: list[NotebookNode]) -> list[list[NotebookNode]]:
-    """The cells of each exercise: those of its answer, then those of its checks."""
-    exercises: list[list[NotebookNode]] = [[]]
-    for cell in (cell for cell in cells if not tags(cell) & _SETUP):
-        if "check" not in tags(cell) and exercises[-1] and "check" in tags(exercises[-1][-1]):
-            exercises.append([])
-        exercises[-1].append(cell)
-    return [exercise for exercise in exercises if any("check" in tags(cell) for cell in exercise)]
 
 
 def _run(node: NotebookNode, cells: list[NotebookNode], target: str, folder: Path) -> None:
@@ -76,7 +66,7 @@ def _run(node: NotebookNode, cells: list[NotebookNode], target: str, folder: Pat
         again = [cell for cell in cells[: -len(waiting)] if tags(cell) & _SETUP]
         node.cells = [*again, *waiting]
         done = execute(node, folder, environment(None, False), keep_going=True, seconds=_seconds)
-        failed = next((error for cell in node.cells if tags(cell) & _SETUP and (error := said(cell))), None)
+        failed = next((error for cell in cells if tags(cell) & _SETUP and (error := said(cell))), None)
         if failed:
             raise CourseError(f"The setup of {target} does not run, so nothing can be checked: {failed}")
         waiting = waiting[done.reached - len(again) :]
@@ -86,21 +76,23 @@ def _seconds(cell: NotebookNode) -> float:
     return SETUP_SECONDS if tags(cell) & _SETUP else SECONDS
 
 
-def _answers(exercise: list[NotebookNode]) -> Iterator[tuple[str, bool]]:
-    """What there is to say of an exercise, and whether that is right; what fails after a failure is left out."""
-    for cell in exercise:
+def _answers(cells: list[NotebookNode]) -> Iterator[tuple[str, bool]]:
+    """What there is to say of each exercise, and whether it is right; what fails after a failure is left out."""
+    error, checked = None, False
+    for cell in (cell for cell in cells if not tags(cell) & _SETUP):
+        before, checked = checked, "check" in tags(cell)
+        if error and (checked or not before):
+            continue
         begins = f"cell that begins `{cell.source.strip().partition(chr(10))[0]}`"
-        answers = [answer for output in cell.outputs if (answer := _answer(output))] if "check" in tags(cell) else []
+        answers = [answer for output in cell.outputs if checked and (answer := _answer(output))]
         error = said(cell)
         yield from answers
         if error:
             yield f"Your {begins} fails: {error}", False
-        elif "check" in tags(cell) and not answers:
+        elif checked and not answers:
             yield f"The {begins} gives no answer: take it afresh from the course's notebook.", False
         if "NameError" in f"{error} {answers}":
             yield "A check runs no other cells: let the exercise's cell define what it uses beyond the setup.", False
-        if error:
-            return
 
 
 def _answer(output: NotebookNode) -> tuple[str, bool] | None:

@@ -172,6 +172,7 @@ def _watched(pid: int) -> Iterator[None]:
     finally:
         watch.stdin.close()
         watch.wait()
+        run_sync(_settle)()
 
 
 @contextmanager
@@ -197,13 +198,10 @@ def _kernel(node: NotebookNode, folder: Path, env: dict[str, str]) -> Iterator[N
     manager = AsyncKernelManager(kernel_spec_manager=_ThisPython())
     client = NotebookClient(node, km=manager, shutdown_kernel="immediate", allow_errors=False)
     try:
+        # What a kernel says on its own standard error is for its programmers.
         with client.setup_kernel(cleanup_kc=True, cwd=str(folder), env=env, stderr=subprocess.DEVNULL):
-            try:
-                with _watched(manager.provisioner.pid):
-                    yield client
-            except KeyboardInterrupt:
-                run_sync(_settle)()
-                raise
+            with _watched(manager.provisioner.pid):
+                yield client
     except KeyboardInterrupt:
         # It came while the kernel was starting: the client has not begun to look after it.
         run_sync(_settle)()
