@@ -114,8 +114,8 @@ def test_a_terminal_breaks_no_word(width):
 def test_a_log_keeps_lines_whole_and_plain():
     many = {f"2/a_rather_long_name_that_goes_on_and_on_{k}": EVENTS for k in range(9)} | {"2/none": []}
     lines = said(many, 60, terminal=False)
-    assert len(lines) == 10 and lines[-1].split("  ")[-1] == "no number recorded"
-    assert lines[0].endswith("_0  Event accuracy: 0 % -> 42 % (31 to 54 %, 64 messages)")
+    assert len(lines) == 10 and lines[-1].endswith("  No number recorded.")
+    assert lines[0].endswith("_0  Event accuracy: 0 % before, 42 % after (31 to 54 %, 64 messages).")
     assert "\n".join(said({"1/sft": EVENTS}, 60, terminal=False)).isascii()
 
 
@@ -233,4 +233,4 @@ def test_the_end_of_a_run_says_failures_first(course, capsys):
         assert out.lstrip("\n").startswith(first if failed else "1/good\n  Event accuracy: 0 % before, 42 % after")
         assert out.count("42 % after") == (1 if failed else 2) and "runs/some/report.html\n" in out
         assert ("the same command goes on from here" in out) == bool(failed)
-        assert ("smol progress" in out) == ("`smol run 2`" in out) == (not failed)
+        assert ("smol progress" in out) == ("`smol check 1/other`" in out) == (not failed)
