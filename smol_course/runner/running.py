@@ -197,11 +197,12 @@ def _conclude(folder: Path, chosen: list[Notebook], state: dict[str, Any], conso
         show.show_failure(console, name, Failure(**entry["failure"]), folder / entry["executed"])
     show.say(console, "")
     show.show_results(console, {name: entry["results"] for name, entry in entries.items() if name not in failed})
-    show.say(console, f"\n{words.costs(entries)}.\nEvery number, and the figures: {report}")
+    last = chosen[-1]
+    show.say(console, f"\n{words.costs(entries)}.\nReport: {report}")
     if failed:
         show.fold(console, "When that is mended, the same command goes on from here.")
         return
-    show.say(console, f"The notebook as it ran: {folder / entries[chosen[-1].name]['executed']}")
-    show.say(console, f"Next: its exercises, at the end of {chosen[-1].ipynb}.")
-    last = f"`smol check {chosen[-1].name}` checks them; `smol progress` shows the path, and what you have solved."
-    show.fold(console, last)
+    place = f"{last.ipynb.name} in {last.ipynb.parent.relative_to(last.root)}"
+    show.fold(console, f"Beside it stand the notebooks as they ran, the last as {entries[last.name]['executed']}.")
+    show.fold(console, f"Next: the exercises at the end of {place}. `smol check {last.name}` checks them.")
+    show.fold(console, "`smol progress` shows the path, and what you have solved.")
