@@ -1,6 +1,7 @@
 """The command ``smol``: what a learner types. It reads the options, calls the runner, and prints one sentence when
 something is wrong that the learner can mend."""
 
+import signal
 import sys
 from typing import Annotated
 
@@ -117,15 +118,31 @@ def build(
 
 
 def main() -> None:
-    """Run the command line. The exit status is 1 for a failing notebook or check, 2 for a mistake in the request."""
+    """Run the command line. The exit status is 1 for a failing notebook or check, 2 for a mistake in the request.
+
+    The end of the terminal and a request to terminate are met as Ctrl-C is: 128 and the signal's number is the status.
+    """
     for stream in (sys.stdout, sys.stderr):
         # A Windows console may lack a character of the text; a question mark is better than a traceback.
         stream.reconfigure(errors="replace")
+    received: list[int] = []
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # ending takes a moment, into which no second one may break
+        received.append(number)
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no HUP, and nohup ignores it
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
+            signal.signal(getattr(signal, name), end)
     try:
         app()
     except CourseError as error:
         Console(stderr=True, highlight=False, markup=False).print(str(error), soft_wrap=True)
         sys.exit(2)
+    finally:
+        if received:
+            sys.exit(128 + received[0])
 
 
 if __name__ == "__main__":

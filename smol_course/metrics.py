@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from string import Formatter
 from typing import Any
+from weakref import WeakKeyDictionary
 
 FIELDS = ("title", "day", "start", "place", "people")
 TITLE_F1 = 0.5
@@ -334,8 +335,9 @@ def watch(trainer: Any, *lines: str) -> None:
 
     ``lines`` are format strings such as ``"step {step:3d}   loss {loss:.3f}"`` or ``"margin {rewards/margins:6.2f}"``.
     The first one whose names are all in the log is printed; where there is none, nothing. ``step`` is the global step,
-    every other name a float. A second call takes the place of the first. Raises ValueError for a line that does not fit
-    such numbers.
+    every other name a float. A second call takes the place of the first, and puts the model's trained weights and the
+    trainer back to where they were then: so a cell that trains may be run twice. Raises ValueError for a line that does
+    not fit such numbers.
     """
     from transformers import PrinterCallback
 
@@ -344,6 +346,25 @@ def watch(trainer: Any, *lines: str) -> None:
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(_watcher())
     trainer.add_callback(_watcher()(lines))
+    _from_the_start(trainer)
+
+
+_STARTS: WeakKeyDictionary = WeakKeyDictionary()  # by model, then by kind of trainer: weights, and the trainer's counts
+
+
+def _from_the_start(trainer: Any) -> None:
+    if trainer.model is None:
+        return
+    weights = [weight.data for weight in trainer.model.parameters() if weight.requires_grad]
+    starts = _STARTS.setdefault(trainer.model, {})
+    begun, counts = starts.get(type(trainer), ((), {}))
+    if [weight.shape for weight in weights] == [weight.shape for weight in begun]:
+        for weight, start in zip(weights, begun, strict=True):
+            weight.copy_(start)
+        vars(trainer).update(counts, optimizer=None)
+    else:
+        counts = {name: count for name, count in vars(trainer).items() if type(count) in (int, float)}
+        starts[type(trainer)] = [weight.to("cpu", copy=True) for weight in weights], counts
 
 
 @cache

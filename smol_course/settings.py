@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -83,6 +84,17 @@ def repository() -> Path:
     raise CourseError(
         "The course's notebooks are not here: go to the folder you cloned, which contains 1_instruction_tuning."
     )
+
+
+def course_files(pattern: str) -> list[Path]:
+    """Return the files of the modules that fit a pattern such as ``[0-9]*_*/*.md``, in order.
+
+    They are the repository's; where it has none, those that the installed package carries.
+    """
+    found: list[Path] = []
+    with suppress(CourseError):  # an installed package has no repository around it
+        found = sorted(repository().glob(pattern))
+    return found or sorted((Path(__file__).parent / "modules").glob(pattern))
 
 
 @cache

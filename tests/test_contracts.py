@@ -5,8 +5,10 @@ import copy
 import re
 import runpy
 import statistics
+import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import jupytext
@@ -27,7 +29,8 @@ TEXTS = ("*.md", "[0-9]*_*/**/*.md", "docs/**/*.md", ".github/*.md", "benchmarks
 PAGES = sorted(page for pattern in TEXTS for page in ROOT.glob(pattern))
 IMAGES = sorted(image for image in ROOT.glob("*/images/*") if image.suffix != ".py")
 MODULES = sorted((ROOT / "smol_course").rglob("*.py"))
-ADDRESS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+ADDRESS = PROJECT["urls"]["Repository"]
 
 every_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -141,12 +144,71 @@ def test_topic_is_complete(notebook: Notebook) -> None:
     assert {LEVELS["turtle"], LEVELS["dog"]} <= levels
 
 
+def install_cell(notebook: Notebook) -> NotebookNode:
+    """The notebook's first code cell, which alone is tagged `install`."""
+    code = [cell for cell in notebook.read().cells if cell.cell_type == "code"]
+    assert [tags(cell) == {"install"} for cell in code] == [True] + [False] * (len(code) - 1)
+    assert not [cell for cell in code[1:] if "install" in tags(cell)]
+    return code[0]
+
+
 @every_notebook
-def test_colab_cell_installs_this_project(notebook: Notebook) -> None:
-    for cell in notebook.read().cells:
-        installs = re.findall(r"git\+(https://[^\s\"'@#]+)|git clone\b[^\n]*?(https://\S+)", cell.source)
-        assert all((pinned or cloned).removesuffix(".git") == ADDRESS for pinned, cloned in installs)
-        assert installs or ADDRESS not in cell.source, "the address stands in the Colab cell only"
+def test_colab_cell_installs_this_project_with_what_it_needs(
+    notebook: Notebook, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell, commands = install_cell(notebook), []
+    shell = {"get_ipython": lambda: SimpleNamespace(system=commands.append)}
+    exec(cell.source, dict(shell))
+    assert not commands and not capsys.readouterr().out, "it does nothing where the course is installed"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    exec(cell.source, dict(shell))
+    (command,) = commands
+    uv, pip = command.split(" || ")
+    said = capsys.readouterr().out
+    assert said.startswith("Installing ") and said.count("\n") == 1
+    python, needs = re.fullmatch(r"uv pip install -q --python (\S+) (\".*\")", uv).groups()
+    assert python == sys.executable and pip == f"{python} -m pip install -q {needs}"
+    extras = re.fullmatch(rf'"smol-course(?:\[([a-z,]+)\])? @ git\+{re.escape(ADDRESS)}"', needs)[1]
+    named = extras.split(",") if extras else []
+    assert named == sorted(set(named)) and set(named) <= set(PROJECT["optional-dependencies"])
+
+
+def place_in_colab(notebook: Notebook) -> str:
+    """The address that opens the notebook in Colab."""
+    place = notebook.ipynb.relative_to(ROOT).as_posix()
+    return f"https://colab.research.google.com/github/{ADDRESS.removeprefix('https://github.com/')}/blob/main/{place}"
+
+
+BADGE = re.compile(r"\[!\[Open in Colab\]\(https://colab\.research\.google\.com/assets/colab-badge\.svg\)\]\(([^)]*)\)")
+
+
+@every_notebook
+def test_the_first_cell_has_the_notebook_s_own_badge_and_its_lesson_s_address(notebook: Notebook) -> None:
+    first, *others = [cell.source for cell in notebook.read().cells if "install" not in tags(cell)]
+    assert BADGE.findall(first) == [place_in_colab(notebook)]
+    assert re.findall(rf"{ADDRESS}[^)]*", BADGE.sub("", first)) == [
+        f"{ADDRESS}/blob/main/{notebook.module.name}/{notebook.topic}.md"
+    ], "a relative link leads nowhere in Colab"
+    assert not [source for source in others if ADDRESS in source or "colab.research" in source]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", *(module / "README.md" for module in sources.modules())],
+    ids=lambda page: page.parent.name,
+)
+def test_readmes_have_the_badges_of_their_notebooks(page: Path) -> None:
+    own = [place_in_colab(notebook) for notebook in NOTEBOOKS if notebook.module == page.parent]
+    badges = BADGE.findall(page.read_text(encoding="utf-8"))
+    assert badges == own or page.parent == ROOT and badges and set(badges) <= set(map(place_in_colab, NOTEBOOKS))
+
+
+@every_notebook
+def test_relative_links_of_a_notebook_exist(notebook: Notebook) -> None:
+    texts = [re.sub(r"`[^`\n]*`", "", cell.source) for cell in notebook.read().cells if cell.cell_type == "markdown"]
+    links = [link for text in texts for link in re.findall(r"\]\(<?([^)\s>]+)", text)]
+    places = [link.partition("#")[0] for link in links if not re.match(r"[a-z]+:", link)]
+    assert places and not [place for place in places if not (notebook.source.parent / place).exists()]
 
 
 # --- Texts --------------------------------------------------------------------------------------------------

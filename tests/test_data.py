@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from recipes.data_card import CARD, card_table
-from smol_course import data
+from smol_course import settings
 from smol_course.agents.pages import pages, questions
 from smol_course.data import (
     SPLITS,
@@ -575,9 +575,10 @@ def test_a_study_is_found_in_any_module_and_in_an_installed_package(
         raise CourseError("The course's notebooks are not here.")
 
     _study(tmp_path / "12_another_module" / "studies", 1.0)
-    _study(tmp_path / "site-packages" / "smol_course" / "studies", 2.0)
-    monkeypatch.setattr(data, "__file__", str(tmp_path / "site-packages" / "smol_course" / "data" / "__init__.py"))
-    monkeypatch.setattr(data, "repository", lambda: tmp_path)
+    package = tmp_path / "site-packages" / "smol_course"
+    _study(package / "modules" / "12_another_module" / "studies", 2.0)
+    monkeypatch.setattr(settings, "__file__", str(package / "settings.py"))
+    monkeypatch.setattr(settings, "repository", lambda: tmp_path)
     assert study_runs("new")["seed_0"]["results"]["share"]["value"] == 1.0, "the repository's comes first"
-    monkeypatch.setattr(data, "repository", nowhere)
+    monkeypatch.setattr(settings, "repository", nowhere)
     assert study_runs("new")["seed_0"]["results"]["share"]["value"] == 2.0

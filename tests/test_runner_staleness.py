@@ -174,6 +174,18 @@ def test_text_comments_and_layout_keep_outputs(course, smol, old, new):
     assert "differ" not in str(staleness._stale_study(course.notebook))
 
 
+def test_the_cell_that_installs_on_colab_does_not_count(course, smol):
+    """Where results are measured it does nothing; what it names, and whether it is there, may change."""
+    course.edit('# %% tags=["parameters"]', '# %% tags=["install"]\nprint("installing")\n\n# %% tags=["parameters"]')
+    assert staleness.outputs_stand(course.notebook) is None and staleness._stale_study(course.notebook) is None
+    assert "Outputs kept" in smol("build").out and runner.stale(course.notebook) is None
+    course.edit('print("installing")', 'print("installing more")')
+    assert "Outputs kept" in smol("build").out and runner.stale(course.notebook) is None
+    assert "installing" not in str([cell.source for cell in staleness.study_node(course.notebook).cells])
+    course.edit('tags=["install"]', 'tags=["setup"]')
+    assert "its code changed" in runner.stale(course.notebook) and staleness._stale_study(course.notebook)
+
+
 def test_a_cell_that_only_comments_may_go(course, smol):
     course.edit("# %%\n# Only a comment: it does nothing.\n\n", "")
     assert "Outputs kept" in smol("build").out and runner.stale(course.notebook) is None

@@ -79,16 +79,17 @@ def test_a_mark_in_a_sentence(course, mark, shown):
     )
 
 
-def test_tables_of_costs_modules_and_a_colab_link(course):
+def test_tables_of_costs_modules_and_a_colab_badge(course):
     marks = ("costs 1", "modules", "colab 1/tune")
     filled = course.fill("\n\n".join(f"<!--smol:{mark}--><!--/smol-->" for mark in marks))
-    assert "| [tune](notebooks/tune.ipynb) | 34 s | 512 MB | 2 cores \\| 8 GB |" in filled
-    assert "| [unbuilt](notebooks/unbuilt.ipynb) | not measured yet |" in filled
-    assert "| [1. Tuning](README.md) | 2 | not measured yet |" in filled
-    assert (
-        "(https://colab.research.google.com/github/some/course/blob/main/1_instruction_tuning/notebooks/tune.ipynb)"
-        in filled
+    badge = (
+        "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+        "(https://colab.research.google.com/github/some/course/blob/main/1_instruction_tuning/notebooks/{}.ipynb)"
     )
+    assert f"| [tune](notebooks/tune.ipynb) | 34 s | 512 MB | 2 cores \\| 8 GB | {badge.format('tune')} |" in filled
+    assert f"| [unbuilt](notebooks/unbuilt.ipynb) | not measured yet |  |  | {badge.format('unbuilt')} |" in filled
+    assert "| [1. Tuning](README.md) | 2 | not measured yet |" in filled
+    assert f"<!--smol:colab 1/tune-->{badge.format('tune')}<!--/smol-->" in filled
 
 
 # --- Tables of runs -----------------------------------------------------------------------------------------

@@ -18,19 +18,26 @@
 #
 # What this notebook cost when it was last run stands in the table of the module's README. The lesson to read first:
 # [chat_templates.md](../chat_templates.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/1_instruction_tuning/notebooks/chat_templates.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/1_instruction_tuning/chat_templates.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-base_name = "HuggingFaceTB/SmolLM2-135M"  # needs the Hub
-seed = 0
-test_messages = 28
-new_tokens = 32  # the longest answer we wait for
+from smol_course.parameters import whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+base_name: str = "HuggingFaceTB/SmolLM2-135M"  # needs the Hub
+seed: whole(0, 2**32 - 1) = 0
+test_messages: whole(1) = 28
+new_tokens: whole(1, 512) = 32  # the longest answer we wait for
 
 # %% tags=["setup"]
 import matplotlib.pyplot as plt
@@ -155,7 +162,7 @@ templates = {
     "none": "{system}\n{message}\n",
     "Llama 2's": "[INST] <<SYS>>\n{system}\n<</SYS>>\n\n{message} [/INST] ",
 }
-rows = events("test").filter(lambda row: row["style"] == "plain" and row["event"] != "null").select(range(test_messages))
+rows = events("test").filter(lambda row: row["style"] == "plain" and row["event"] != "null").take(test_messages)
 
 # %% [markdown]
 # The first question: does it stop? We count the answers that end by themselves within the limit.

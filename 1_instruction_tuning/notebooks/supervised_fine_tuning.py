@@ -18,32 +18,39 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [supervised_fine_tuning.md](../supervised_fine_tuning.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/1_instruction_tuning/notebooks/supervised_fine_tuning.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/1_instruction_tuning/supervised_fine_tuning.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `learning_rate = 0` nothing is learned, and the claim at
 # the end of this notebook fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-learning_rate = 3e-4
-steps = 100
-batch_size = 4
-train_style = "all"  # "all": every message. "plain": only the short ones that say what they mean
-train_messages = 0  # 0: all of that style
-test_split = "test"
-test_messages = 64  # 0: all of them
-prompted_messages = 24  # few-shot prompts are long, so fewer messages; 0: none
-dev_messages = 16
-evaluations = 4  # how often the dev loss is measured
-new_tokens = 52  # the longest answer we wait for; the longest right one is shorter
-margin = 0.15  # how much better "after" must be, for the claim to stand
+from smol_course.parameters import number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+learning_rate: number(0, 1) = 3e-4
+steps: whole(1) = 100
+batch_size: whole(1) = 4
+train_style: one_of("all", "plain") = "all"  # "plain": only the short ones that say what they mean
+train_messages: whole(1) = 1_000  # more than there are of that style: all of them
+test_split: one_of("test", "dev", "hard") = "test"
+test_messages: whole(1) = 64
+prompted_messages: whole(0) = 24  # few-shot prompts are long, so fewer messages; 0: none
+dev_messages: whole(1) = 16
+evaluations: whole(1) = 4  # how often the dev loss is measured
+new_tokens: whole(1, 512) = 52  # the longest answer we wait for; the longest right one is shorter
+margin: number(-1, 1) = 0.15  # how much better "after" must be, for the claim to stand
 
 # %% tags=["setup"]
 import random
@@ -95,9 +102,9 @@ pd.DataFrame(counts).fillna(0).astype(int)
 
 # %%
 chosen = train.filter(lambda row: train_style in ("all", row["style"])).shuffle(seed=seed)
-chosen = chosen.select(range(train_messages)) if train_messages else chosen
-dev = dev.filter(lambda row: train_style in ("all", row["style"])).select(range(dev_messages))
-test = test.select(range(test_messages)) if test_messages else test
+chosen = chosen.take(train_messages)
+dev = dev.filter(lambda row: train_style in ("all", row["style"])).take(dev_messages)
+test = test.take(test_messages)
 print(f"{len(chosen)} messages to train on, {len(test)} to test on")
 
 # %% [markdown]
@@ -114,7 +121,7 @@ def in_like_batches(rows):
     return rows.select([i for batch in batches for i in batch])
 
 
-chosen = in_like_batches(chosen)
+ordered = in_like_batches(chosen)
 
 # %% [markdown]
 # ## A row becomes a conversation
@@ -129,7 +136,7 @@ def conversation(row):
     return {"prompt": prompt, "completion": [{"role": "assistant", "content": row["event"]}]}
 
 
-conversation(chosen[0])
+conversation(ordered[0])
 
 # %% [markdown]
 # ## Before
@@ -153,7 +160,7 @@ for message, reply in zip(test["message"][:3], before_answers):
 # unfair to a model that was told its task in one line? So show it three solved examples first: *few-shot prompting*.
 
 # %%
-shots = [message for row in chosen.select(range(3)) for message in
+shots = [message for row in ordered.take(3) for message in
          (conversation(row)["prompt"][1:] + conversation(row)["completion"])]
 prompted = test.select(range(min(prompted_messages, len(test))))
 few_shot_prompts = [conversation(row)["prompt"][:1] + shots + conversation(row)["prompt"][1:] for row in prompted]
@@ -195,10 +202,10 @@ config = SFTConfig(
 )
 
 # %%
-columns = chosen.column_names
+columns = ordered.column_names
 trainer = SFTTrainer(
     model=model, args=config, processing_class=tokenizer,
-    train_dataset=chosen.map(conversation, remove_columns=columns),
+    train_dataset=ordered.map(conversation, remove_columns=columns),
     eval_dataset=dev.map(conversation, remove_columns=columns),
 )
 

@@ -4,7 +4,7 @@
 results beside this file.
 """
 
-_WHOLE_TEST = {"test_messages": 0, "prompted_messages": 0}
+_WHOLE_TEST = {"test_messages": 1_000, "prompted_messages": 0}
 
 RUNS = {
     # The claim, on the whole test set, three times: only the seed differs.

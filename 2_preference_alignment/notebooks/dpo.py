@@ -18,38 +18,47 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [dpo.md](../dpo.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/2_preference_alignment/notebooks/dpo.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/2_preference_alignment/dpo.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `shuffle_preferences = True` a coin decides which answer of a pair is
 # called the better one. Then there is nothing to learn, and the claim at the end fails, as it should.
 
+# %% tags=["setup"]
+from smol_course.parameters import number, one_of, whole
+
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-train_events = 44  # events to write confirmations for
-samples = 3  # confirmations of each
-new_tokens = 40  # the longest confirmation that we wait for; a rambling one is cut off there
-most_extra = 10  # words beyond the facts: up to so many, a confirmation is brief
-tie_words = 4  # fewer words apart than this: as brief as each other
-pair_choice = "extremes"  # "extremes": best against worst. "like_length": the two that are closest in length
-shuffle_preferences = False  # True: the control
-beta = 0.1  # how costly it is to move away from the start
-loss_type = "sigmoid"  # DPO's own; "hinge", "ipo", "sigmoid_norm" and others are TRL's variants
-ld_alpha = None  # from 0 to 1: how much the tokens count by which one answer is longer; None: fully
-learning_rate = 7e-4
-steps = 10  # at most; there is one pass over the pairs, no more
-batch_size = 4  # pairs
-dev_events = 16
-test_events = 40  # 0: all of them
-test_messages = 20
-keep_as = "organiser_aligned"  # the name under which the adapter is saved
-margin = 0.05  # how much larger the share of liked confirmations must be, for the claim to stand
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+train_events: whole(1) = 44  # events to write confirmations for
+samples: whole(2) = 3  # confirmations of each
+new_tokens: whole(1, 512) = 40  # the longest confirmation that we wait for; a rambling one is cut off there
+most_extra: whole(0) = 10  # words beyond the facts: up to so many, a confirmation is brief
+tie_words: whole(0) = 4  # fewer words apart than this: as brief as each other
+pair_choice: one_of("extremes", "like_length") = "extremes"  # best against worst, or the two closest in length
+shuffle_preferences: bool = False  # True: the control
+beta: number(0.0001) = 0.1  # how costly it is to move away from the start
+loss_type: one_of("sigmoid", "hinge", "ipo", "sigmoid_norm", "apo_zero") = "sigmoid"  # DPO's own; the others are TRL's
+ld_alpha: number(0, 1, or_none=True) = None  # how much the longer answer's extra tokens count; None: fully
+learning_rate: number(0, 1) = 7e-4
+steps: whole(1) = 10  # at most; there is one pass over the pairs, no more
+batch_size: whole(1) = 4  # pairs
+dev_events: whole(1) = 16
+test_events: whole(1) = 40
+test_messages: whole(1) = 20
+keep_as: str = "organiser_aligned"  # the name under which the adapter is saved
+margin: number(-1, 1) = 0.05  # how much larger the share of liked confirmations must be, for the claim to stand
 
 # %% tags=["setup"]
 import json
@@ -113,7 +122,7 @@ def confirm(some_events):
                   batch_size=72, temperature=1.0)
 
 
-train = confirmations("train").shuffle(seed=seed).select(range(train_events))
+train = confirmations("train").shuffle(seed=seed).take(train_events)
 replies = confirm([event for event in train["event"] for _ in range(samples)])
 answers = [replies[start:start + samples] for start in range(0, len(replies), samples)]
 
@@ -223,7 +232,7 @@ print(f"words: {lengths.mean().round(1).to_dict()}; in {same_faults} of {len(pai
 
 # %%
 test = [event for event in events("test")["event"] if event != "null"]
-test = test[:test_events] if test_events else test
+test = test[:test_events]
 
 
 def look_at(texts, asked_about):
@@ -247,7 +256,7 @@ before.mean().round(2)
 # The other job, from message to event, must not suffer. Here greedy answers count, as in module 1.
 
 # %%
-messages = events("test").select(range(test_messages))
+messages = events("test").take(test_messages)
 asked = [conversation(SYSTEM_PROMPT, message, "")["prompt"] for message in messages["message"]]
 before_events = score_events(answer(policy, tokenizer, asked, max_new_tokens=52, bf16=here.bf16), messages["event"])
 print(before_events)
@@ -310,7 +319,7 @@ def false_twin(text, event):
 
 dev = confirmations("dev")
 dev = dev.add_column("false", [false_twin(row["plain"], row["event"]) for row in dev])
-dev = dev.filter(lambda row: row["false"] is not None).select(range(dev_events))
+dev = dev.filter(lambda row: row["false"] is not None).take(dev_events)
 assert all(confirmation_faults(row["false"], row["event"]) for row in dev)
 print(dev[0]["plain"], "\n" + dev[0]["false"])
 
@@ -347,6 +356,8 @@ config = DPOConfig(
     activation_checkpointing=False,
     logging_steps=1, save_strategy="no", disable_tqdm=True, seed=seed,
 )
+if "ref" in policy.peft_config:  # from an earlier run of this cell
+    policy.delete_adapter("ref")
 trainer = DPOTrainer(model=policy, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(rows))
 print("adapters:", list(policy.peft_config))
 
@@ -420,6 +431,7 @@ class HalfWay(TrainerCallback):
 # %%
 watch(trainer, "step {step:2d}  loss {loss:.3f}  chosen {rewards/chosen:6.2f}  rejected {rewards/rejected:6.2f}  "
                "margins {rewards/margins:6.2f}  accuracies {rewards/accuracies:6.2f}")
+trainer.remove_callback(HalfWay)
 trainer.add_callback(HalfWay())
 result = trainer.train()
 record("pairs_seen", round(trainer.state.epoch * len(rows)), seed=seed)
@@ -559,7 +571,8 @@ print(f"✅ {gain:+.0%} liked confirmations, {margin:.0%} asked for")
 # goes first.
 
 # %%
-policy.delete_adapter("ref")
+if "ref" in policy.peft_config:
+    policy.delete_adapter("ref")
 folder = Path(save_artifact(keep_as, policy, tokenizer, base=model_path))
 print(sorted(path.name for path in folder.iterdir()))
 assert not (folder / "ref").exists() and (folder / "adapter_model.safetensors").is_file()

@@ -18,35 +18,42 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [grpo.md](../grpo.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/2_preference_alignment/notebooks/grpo.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/2_preference_alignment/grpo.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `reward = "random"` the grader gives random numbers: the same code runs,
 # nothing useful is learned, and the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-start_steps = 14  # of supervised fine-tuning before; few, so that there is something left to learn
-start_batch = 4
-start_rate = 1e-3
-reward = "fields"  # "random": dice. "bad": the same with a hole, see below
-steps = 10
-prompts_each_step = 4
-group_size = 8  # answers to each prompt
-learning_rate = 5e-4
-temperature = 1.0
-longest_message = 24  # tokens; a step costs time for every token, the prompt's too
-new_tokens = 48  # the longest answer we wait for; the longest right one is shorter
-test_split = "test"  # "dev" to choose settings by
-test_messages = 40  # 0: all that are short enough
-samples = 1  # of each test message, where answers are sampled
-margin = 0.05  # how much the mean reward on test messages must rise, for the claim to stand
+from smol_course.parameters import number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+start_steps: whole(1) = 14  # of supervised fine-tuning before; few, so that there is something left to learn
+start_batch: whole(1) = 4
+start_rate: number(0, 1) = 1e-3
+reward: one_of("fields", "random", "bad") = "fields"  # "random": dice. "bad": the same with a hole, see below
+steps: whole(1) = 10
+prompts_each_step: whole(1) = 4
+group_size: whole(2) = 8  # answers to each prompt
+learning_rate: number(0, 1) = 5e-4
+temperature: number(0.01, 10) = 1.0
+longest_message: whole(16) = 24  # tokens; a step costs time for every token, the prompt's too
+new_tokens: whole(8, 512) = 48  # the longest answer we wait for; the longest right one is shorter
+test_split: one_of("test", "dev") = "test"  # "dev" to choose settings by
+test_messages: whole(2) = 40  # of those that are short enough
+samples: whole(1) = 1  # of each test message, where answers are sampled
+margin: number(-1, 1) = 0.05  # how much the mean reward on test messages must rise, for the claim to stand
 
 # %% tags=["setup"]
 import json
@@ -98,7 +105,7 @@ def is_short(row):
 
 train = events("train").filter(is_short).shuffle(seed=seed)
 test = events(test_split).filter(is_short)
-test = test.select(range(test_messages)) if test_messages else test
+test = test.take(test_messages)
 print(f"{len(train)} short messages to train on, {len(test)} to test on")
 
 # %% [markdown]
@@ -106,9 +113,9 @@ print(f"{len(train)} short messages to train on, {len(test)} to test on")
 # second it never sees one. There, messages of like length come together, because a batch is as wide as its longest row.
 
 # %%
-first = start_steps * start_batch
-for_start = in_like_batches(train.select(range(first)), start_batch, seed)
-for_grpo = in_like_batches(train.select(range(first, first + steps * prompts_each_step)), prompts_each_step, seed)
+first = min(start_steps * start_batch, len(train) // 2)
+for_start = in_like_batches(train.take(first), start_batch, seed)
+for_grpo = in_like_batches(train.skip(first).take(steps * prompts_each_step), prompts_each_step, seed)
 widths = [len(tokenizer.apply_chat_template(asked(row), add_generation_prompt=True)["input_ids"]) for row in for_grpo]
 rows = prompts_each_step * group_size
 print(f"a step: {rows} answers; prompts of {min(widths)} to {max(widths)} tokens, answers of at most {new_tokens}, "
@@ -143,8 +150,8 @@ record("start_seconds_each_step", result.metrics["train_runtime"] / start_steps,
 # ordinary model.
 
 # %%
-start = tutor.model.merge_and_unload()
-del tutor, base
+if tutor:  # else this cell ran before
+    start, tutor, base = tutor.model.merge_and_unload(), None, None
 
 # %% [markdown]
 # ## The reward
@@ -285,9 +292,13 @@ config = GRPOConfig(
     logging_steps=1, log_completions=True, num_completions_to_print=0, **shared)
 
 # %%
+if hasattr(start, "peft_config"):  # from an earlier run of this cell
+    start = trainer.model.unload()
 trainer = GRPOTrainer(
     model=start, reward_funcs=graded, args=config, processing_class=tokenizer, peft_config=lora,
     train_dataset=for_grpo.map(lambda row: {"prompt": asked(row)}).select_columns(["prompt", "event"]))
+
+# %%
 watch(trainer, "step {step:3d}   reward {reward:.3f}   tokens {completions/mean_length:.3f}   entropy {entropy:.3f}")
 result = trainer.train()
 print(f"{result.metrics['train_runtime']:.0f} seconds")

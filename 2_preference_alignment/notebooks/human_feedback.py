@@ -18,37 +18,44 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [human_feedback.md](../human_feedback.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/2_preference_alignment/notebooks/human_feedback.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/2_preference_alignment/human_feedback.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[alignment] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `shuffle = True` half of the labels are flipped: nothing can be learned from
 # them, and the claim below fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-shuffle = False  # True: half of the labels are flipped, the control
-reward_pairs = "all"  # "all": pairs about style and about facts. "style": about style only, where the shorter text wins
-reward_steps = 10
-reward_batch = 6  # pairs
-reward_rate = 1e-3
-held_out_events = 8
-kto_steps = 9
-kto_batch = 6  # single answers
-kto_rate = 5e-4
-beta = 0.1  # how costly it is to move away from the start
-test_events = 8
-samples = 8  # answers drawn for each test event, before, and half as many after; best-of-n chooses among those before
-event_messages = 0  # of how many messages is the event still noted? 0: not asked
-temperature = 0.7  # of the drawing: 0 takes the likeliest token, 1 draws from the whole distribution
-new_tokens = 48  # a rambling answer is cut off there
-most_words = 18  # a brief confirmation has no more
-margin = 0.35  # how much better than counting words the reward model must be, for the claim to stand
+from smol_course.parameters import number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+shuffle: bool = False  # True: half of the labels are flipped, the control
+reward_pairs: one_of("all", "style") = "all"  # "style": pairs about style only, where the shorter text wins
+reward_steps: whole(1) = 10
+reward_batch: whole(1) = 6  # pairs
+reward_rate: number(0, 1) = 1e-3
+held_out_events: whole(1) = 8
+kto_steps: whole(1) = 9
+kto_batch: whole(1) = 6  # single answers
+kto_rate: number(0, 1) = 5e-4
+beta: number(0.0001) = 0.1  # how costly it is to move away from the start
+test_events: whole(1) = 8
+samples: whole(2) = 8  # drawn for each test event, before, and half as many after; best-of-n chooses among them
+event_messages: whole(0) = 0  # of how many messages is the event still noted? 0: not asked
+temperature: number(0, 10) = 0.7  # of the drawing: 0 takes the likeliest token, 1 draws from the whole distribution
+new_tokens: whole(1, 512) = 48  # a rambling answer is cut off there
+most_words: whole(1) = 18  # a brief confirmation has no more
+margin: number(-1, 1) = 0.35  # how much better than counting words the reward model must be, for the claim to stand
 
 # %% tags=["setup"]
 import json
@@ -311,8 +318,6 @@ shared = {
     "bf16": here.bf16, "use_cpu": here.device == "cpu", "optim": here.optimizer,
     "activation_checkpointing": False, "save_strategy": "no", "disable_tqdm": True, "seed": seed, "logging_steps": 2,
 }
-rater = AutoModelForSequenceClassification.from_pretrained(
-    model_path, num_labels=1, dtype="float32", attn_implementation=here.attention)
 lora = LoraConfig(task_type="SEQ_CLS", r=16, lora_alpha=32, target_modules="all-linear", modules_to_save=["score"])
 config = RewardConfig(max_steps=reward_steps, per_device_train_batch_size=reward_batch, learning_rate=reward_rate, **shared)
 
@@ -327,6 +332,8 @@ def trained(trainer):
 
 
 # %%
+rater = AutoModelForSequenceClassification.from_pretrained(
+    model_path, num_labels=1, dtype="float32", attn_implementation=here.attention)
 rater = trained(RewardTrainer(model=rater, args=config, processing_class=tokenizer,
                               train_dataset=Dataset.from_list(reward_rows), peft_config=lora))
 
@@ -507,7 +514,11 @@ print(sum(row["label"] for row in thumb_rows), "up of", len(thumb_rows))
 
 # %%
 config = KTOConfig(max_steps=kto_steps, per_device_train_batch_size=kto_batch, learning_rate=kto_rate, beta=beta, **shared)
+if "ref" in policy.peft_config:  # from an earlier run of this cell
+    policy.delete_adapter("ref")
 trainer = KTOTrainer(model=policy, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(thumb_rows))
+
+# %%
 policy = trained(trainer)
 
 # %% [markdown]
@@ -548,7 +559,7 @@ pd.DataFrame({"before": faults(before), "after": faults(after)}).fillna(0).round
 
 # %%
 if event_messages:
-    messages = events("test").select(range(event_messages))
+    messages = events("test").take(event_messages)
     prompts = [conversation(SYSTEM_PROMPT, message, "")["prompt"] for message in messages["message"]]
     for when, adapter in {"before": "ref", "after": "default"}.items():
         policy.set_adapter(adapter)

@@ -18,34 +18,41 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [orpo.md](../orpo.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/2_preference_alignment/notebooks/orpo.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/2_preference_alignment/orpo.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. `budget` is the one from which the sizes of all methods follow. With
 # `learning_rate = 0` nothing is learned, and the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-method = "orpo"  # or its rivals: "sft", the chosen answers alone; "sft_dpo", SFT and then DPO
-budget = 18000  # tokens that go through the model in training, a reference model's included
-sequences = 4  # that go through the model together: four answers, or two pairs
-learning_rate = 1e-3
-odds_weight = 0.5  # the lambda of the paper, which takes 0.1; TRL calls it beta
-sft_share = 0.5  # of the budget, for the first stage of "sft_dpo"
-dpo_learning_rate = 2e-4
-dpo_beta = 0.1
-before_events = 16  # the start gets nothing right, and a few events show it
-test_events = 48  # 0: all of them
-test_messages = 24  # of how many messages the event is noted, before and after
-dev_events = 20  # each gives two pairs
-new_tokens = 48  # the longest answer we wait for
-margin = 0.2  # how much larger the share of faultless answers must be after, for the claim to stand
+from smol_course.parameters import number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+method: one_of("orpo", "sft", "sft_dpo") = "orpo"  # or a rival: the chosen answers alone, or SFT and then DPO
+budget: whole(1) = 18000  # tokens that go through the model in training, a reference model's included
+sequences: whole(2) = 4  # that go through the model together: four answers, or two pairs
+learning_rate: number(0, 1) = 1e-3
+odds_weight: number(0) = 0.5  # the lambda of the paper, which takes 0.1; TRL calls it beta
+sft_share: number(0, 1) = 0.5  # of the budget, for the first stage of "sft_dpo"
+dpo_learning_rate: number(0, 1) = 2e-4
+dpo_beta: number(0.0001) = 0.1
+before_events: whole(1) = 16  # the start gets nothing right, and a few events show it
+test_events: whole(1) = 48
+test_messages: whole(1) = 24  # of how many messages the event is noted, before and after
+dev_events: whole(1) = 20  # each gives two pairs
+new_tokens: whole(1, 512) = 48  # the longest answer we wait for
+margin: number(-1, 1) = 0.2  # how much larger the share of faultless answers must be after, for the claim to stand
 
 # %% [markdown]
 # TRL keeps ORPO among its *experimental* trainers, which may change or go in any release, and warns at each import. We know
@@ -86,7 +93,7 @@ tokenizer = AutoTokenizer.from_pretrained(model_path)
 # compared with a `rambling` or a `flattering` one, which we *reject*. They were written for this course.
 
 # %%
-written, dev = confirmations("train").shuffle(seed=seed), confirmations("dev").select(range(dev_events))
+written, dev = confirmations("train").shuffle(seed=seed), confirmations("dev").take(dev_events)
 for style in ("plain", "rambling", "flattering"):
     print(f"{style:10} {written[0][style]}")
 
@@ -150,7 +157,7 @@ base = AutoModelForCausalLM.from_pretrained(model_path, dtype="float32", attn_im
 start = artifact("organiser_lora", made_by="3/lora", base=model_path)
 policy = PeftModel.from_pretrained(base, start, is_trainable=True)
 noted = events("test").filter(lambda row: row["event"] != "null")
-test = noted.select(range(test_events)) if test_events else noted
+test = noted.take(test_events)
 test_prompts = [conversation(CONFIRM_PROMPT, event, "")["prompt"] for event in test["event"]]
 
 # %% [markdown]
@@ -173,7 +180,7 @@ for text, faults in list(zip(before_said, before_faults))[:3]:
 # And its first job: the event of a message, judged as in module 1. No training row below will ask for it.
 
 # %%
-messages = events("test").select(range(test_messages))
+messages = events("test").take(test_messages)
 
 
 def record_events(when):
@@ -363,7 +370,10 @@ for side, mean in answered.items():
         record(f"pair_{name}_{side}", value.item(), n=1, seed=seed)
 for name, value in {"log_ratio": log_ratio, "term": term, "nll": nll}.items():
     record(f"pair_{name}", value.item(), n=1, seed=seed)
-del loss, nll, term, log_ratio, odds, logs, answered, by_hand, logits  # they keep the activations of two passes
+
+# %%
+# They keep the activations of two passes.
+loss = nll = term = log_ratio = odds = logs = answered = by_hand = logits = None
 
 # %% [markdown]
 # ## Training, counted and watched
@@ -400,7 +410,7 @@ def make_dpo(tokens):
     return make(DPOTrainer, DPOConfig(beta=dpo_beta, **settings(rows, sequences // 2, dpo_learning_rate)), rows)
 
 # %%
-makers = {"orpo": lambda tokens: orpo, "sft": make_sft, "dpo": make_dpo}
+makers = {"orpo": make_orpo, "sft": make_sft, "dpo": make_dpo}
 history = []
 with counting() as meter:
     for kind, tokens in plans[method].items():

@@ -18,33 +18,40 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [adapters.md](../adapters.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/3_parameter_efficient_finetuning/notebooks/adapters.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/3_parameter_efficient_finetuning/adapters.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `learning_rate = 0` nothing is learned, and the claim of this notebook
 # fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-learning_rate = 2e-3
-steps = 32
-batch_size = 4
-rank = 16  # as in organiser_lora: the mixture "linear" wants two equal ranks
-alpha = 32  # the adapter's output is scaled by alpha / rank
-test_events = 32  # confirmations measured before and after; 0: all
-table_messages = 12  # for each cell of the other tables
-event_tokens = 52  # the longest answer we wait for
-confirm_tokens = 40
-mixtures = [["cat", 1.0, 1.0]]  # each: how, weight of event, weight of confirm; try ["cat", 0.5, 0.5] as well
-noise = 0.1  # how far the other base's weights are moved, in standard deviations of each matrix
-tolerance = 1e-3  # the largest difference of two logits that we call rounding
-margin = 0.3  # how much better "after" must be, for the claim to stand
+from smol_course.parameters import number, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+learning_rate: number(0, 1) = 2e-3
+steps: whole(1) = 32
+batch_size: whole(1) = 4
+rank: whole(1) = 16  # as in organiser_lora: the mixture "linear" wants two equal ranks
+alpha: whole(1) = 32  # the adapter's output is scaled by alpha / rank
+test_events: whole(1) = 32  # confirmations measured before and after
+table_messages: whole(2) = 12  # for each cell of the other tables
+event_tokens: whole(1, 512) = 52  # the longest answer we wait for
+confirm_tokens: whole(1, 512) = 40
+mixtures: list = [["cat", 1.0, 1.0]]  # each: how, weight of event, weight of confirm; try ["cat", 0.5, 0.5] as well
+noise: number(0) = 0.1  # how far the other base's weights are moved, in standard deviations of each matrix
+tolerance: number(0) = 1e-3  # the largest difference of two logits that we call rounding
+margin: number(-1, 1) = 0.3  # how much better "after" must be, for the claim to stand
 
 # %% tags=["setup"]
 import copy
@@ -97,7 +104,7 @@ for row in train.select(range(3)):
 
 # %%
 test = events("test").filter(lambda row: row["event"] != "null")
-to_confirm = test.select(range(test_events)) if test_events else test
+to_confirm = test.take(test_events)
 few = test.select(range(min(table_messages, len(test))))
 print(f"{len(train)} sentences to train on, {len(to_confirm)} events to test on")
 
@@ -170,6 +177,8 @@ def to_conversation(row):
 
 rows = in_like_batches(train, batch_size, seed, column="event")
 rows = rows.map(to_conversation, remove_columns=rows.column_names)
+if hasattr(base, "peft_config"):  # from an earlier run of this cell
+    base = trainer.model.unload()
 trainer = SFTTrainer(model=base, args=config, processing_class=tokenizer, train_dataset=rows, peft_config=lora)
 
 # %% [markdown]
@@ -201,7 +210,7 @@ for file in sorted(Path(confirm_folder).iterdir()):
 # As another process would: the base once, then an adapter under a name, then a second one under another name.
 
 # %%
-del trainer
+trainer = None
 base = AutoModelForCausalLM.from_pretrained(model_path, dtype="float32", attn_implementation=here.attention)
 base.to(here.device)
 model = PeftModel.from_pretrained(base, event_folder, adapter_name="event")
@@ -248,6 +257,7 @@ print(f"✅ {after - before:+.0%} faultless confirmations, {margin:.0%} asked fo
 
 # %%
 cells = {"confirm": {"confirm": after_right[:len(few)]}, "event": {}}
+model.set_adapter("confirm")
 cells["confirm"]["event"] = ask_events(model, few)[1]
 model.set_adapter("event")
 event_said, cells["event"]["event"] = ask_events(model, few)
@@ -418,6 +428,7 @@ record("plain_largest_difference", difference, n=len(batch["input_ids"]), seed=s
 print(type(plain).__name__, f"differs by {difference:.1e}; adapters left in it:",
       sum("lora" in name for name, _ in plain.named_parameters()))
 assert difference < tolerance
+del plain
 
 # %% [markdown]
 # Rounding is small in 32 bits. In bfloat16, with two or three decimal digits, small changes can vanish in large weights. Here
@@ -427,14 +438,14 @@ assert difference < tolerance
 # %%
 short = copy.deepcopy(model).to(torch.bfloat16)
 short.merge_adapter()
-rounded_once = plain.to(torch.bfloat16)  # in place: plain is not needed any more
+rounded_once = copy.deepcopy(model).merge_and_unload().to(torch.bfloat16)
 for name, bf16_model in {"merged_bf16": short, "rounded_bf16": rounded_once}.items():
     logits = next_logits(bf16_model, batch).float()
     difference = (logits - apart).abs().max().item()
     record(f"{name}_largest_difference", difference, n=len(logits), seed=seed)
     agree = (logits.argmax(-1) == apart.argmax(-1)).sum().item()
     print(f"{name}: differs by {difference:.2f}; the next token agrees in {agree} of {len(logits)} rows")
-del plain, short, rounded_once, bf16_model
+del short, rounded_once, bf16_model
 
 # %% [markdown]
 # ## Mix two adapters
@@ -506,8 +517,12 @@ def moved_base(share):
     return other.to(here.device)
 
 
+dice = torch.get_rng_state()
+
+
 def fresh_base():
     """Return a base of the same architecture that was never trained."""
+    torch.set_rng_state(dice)
     return AutoModelForCausalLM.from_config(base.config, attn_implementation=here.attention).float().to(here.device)
 
 # %% [markdown]
@@ -525,16 +540,15 @@ def text_loss(model):
 
 with model.disable_adapter():
     own_loss = text_loss(model)
-noisy, fresh = moved_base(noise), fresh_base()
-for name, loss in {"own": own_loss, "noise": text_loss(noisy), "fresh": text_loss(fresh)}.items():
+for name, loss in {"own": own_loss, "noise": text_loss(moved_base(noise)), "fresh": text_loss(fresh_base())}.items():
     record(f"{name}_base_text_loss", loss, n=min(8, len(few)), seed=seed)
 
 # %% [markdown]
 # Now the event adapter on top of each. There is no error and no warning.
 
 # %%
-noisy = PeftModel.from_pretrained(noisy, event_folder).eval()
-fresh = PeftModel.from_pretrained(fresh, event_folder).eval()
+noisy = PeftModel.from_pretrained(moved_base(noise), event_folder).eval()
+fresh = PeftModel.from_pretrained(fresh_base(), event_folder).eval()
 noisy_said, noisy_right = ask_events(noisy, few)
 fresh_said, _ = ask_events(fresh, few.select(range(1)))
 keep("noise_base_event_right", noisy_right)
@@ -575,7 +589,7 @@ compare("the base in use", model_path)
 # %%
 rounded = AutoModelForCausalLM.from_pretrained(model_path, dtype="bfloat16")
 again = AutoModelForCausalLM.from_pretrained(model_path, dtype="float32")
-for description, other in {"our base, saved again": again, "with noise": noisy.unload(),
+for description, other in {"our base, saved again": again, "with noise": moved_base(noise),
                            "our base, rounded": rounded}.items():
     with tempfile.TemporaryDirectory() as folder:
         other.save_pretrained(folder)

@@ -18,35 +18,42 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [lora.md](../lora.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/3_parameter_efficient_finetuning/notebooks/lora.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/3_parameter_efficient_finetuning/lora.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `learning_rate = 0` the adapter learns nothing, and the claim of
 # this notebook fails, as it should. `full_steps = 0` leaves out the first part, which trains all weights.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-method = "lora"  # "lora", "rslora", "dora", "qlora" or "full"
-rank = 16
-alpha = 32
-targets = "all-linear"  # or names of matrices with commas between: "q_proj,v_proj"
-learning_rate = 2e-3
-steps = 48
-full_steps = 12  # of the full fine-tuning whose change we look at; 0: leave that part out
-full_learning_rate = 3e-4
-batch_size = 4
-test_messages = 40  # 0: all of them
-before_messages = 16  # the start gets hardly anything right, and fewer messages show it; 0: as many as for the test
-dev_messages = 8
-new_tokens = 52  # the longest answer we wait for; the longest right one is shorter
-keep_as = "organiser_lora_short"  # the name under which the adapter is saved; `organiser_lora` is the one that ships
-margin = 0.40  # how much higher the field F1 must be after, for the claim to stand
+from smol_course.parameters import number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+method: one_of("lora", "rslora", "dora", "qlora", "full") = "lora"
+rank: whole(1) = 16
+alpha: whole(1) = 32
+targets: str = "all-linear"  # or names of matrices with commas between: "q_proj,v_proj"
+learning_rate: number(0, 1) = 2e-3
+steps: whole(1) = 48
+full_steps: whole(0) = 12  # of the full fine-tuning whose change we look at; 0: leave that part out
+full_learning_rate: number(0, 1) = 3e-4
+batch_size: whole(1) = 4
+test_messages: whole(1) = 40
+before_messages: whole(1) = 16  # the start gets hardly anything right, and fewer messages show it
+dev_messages: whole(1) = 8
+new_tokens: whole(1, 512) = 52  # the longest answer we wait for; the longest right one is shorter
+keep_as: str = "organiser_lora_short"  # the name under which the adapter is saved; `organiser_lora` is the one that ships
+margin: number(-1, 1) = 0.40  # how much higher the field F1 must be after, for the claim to stand
 
 # %% tags=["setup"]
 import copy
@@ -79,8 +86,8 @@ tokenizer = AutoTokenizer.from_pretrained(model_path)
 
 # %%
 train = in_like_batches(events("train").shuffle(seed=seed), batch_size, seed)
-dev = events("dev").select(range(dev_messages))
-test = events("test").select(range(test_messages)) if test_messages else events("test")
+dev = events("dev").take(dev_messages)
+test = events("test").take(test_messages)
 print(f"{len(train)} messages to train on, {steps * batch_size} of them used; {len(test)} to test on")
 print(train[0]["message"], "\n ", train[0]["event"])
 
@@ -112,7 +119,7 @@ def load_model(bits=32):
 
 # %%
 model = load_model(bits=4 if method == "qlora" else 32)
-asked = min(before_messages or len(test), len(test))
+asked = min(before_messages, len(test))
 before_answers = answer(model, tokenizer, test_prompts[:asked], max_new_tokens=new_tokens, bf16=here.bf16)
 before = score_events(before_answers, test["event"][:asked])
 record("before_event_accuracy", before.accuracy, before.low, before.high, before.n, seed)
@@ -256,19 +263,24 @@ def dev_loss_with(update_of, *how):
         weight.copy_(start[f"model.layers.{name}"] + update_of(name, *how))
     return full_trainer.evaluate()["eval_loss"]
 
+
+learned_loss = full_trainer.evaluate()["eval_loss"] if updates else None
+
 # %%
 kept = {}
 if updates:
-    kept["all weights"] = full_trainer.evaluate()["eval_loss"]
+    kept["all weights"] = learned_loss
     full_model.load_state_dict(start)
     kept["start"] = full_trainer.evaluate()["eval_loss"]
     for r in (1, 4, 16, 64):
         kept[f"rank {r}"] = dev_loss_with(of_rank, r)
     kept["all ranks"] = dev_loss_with(updates.get)
     kept["16 by chance"] = dev_loss_with(by_chance, 16)
-    del full_trainer, full_model, start, strongest
 for name, loss in kept.items():
     record(f"kept_{name.replace(' ', '_')}", loss, n=len(dev), seed=seed)
+
+# %%
+full_trainer = full_model = start = strongest = None  # they take much memory
 
 # %%
 if kept:
@@ -323,9 +335,7 @@ print(f"W holds {layer.in_features * layer.out_features:,} numbers, A and B toge
 # fall.
 
 # %%
-del model, layer
-model = load_model(bits=4 if method == "qlora" else 32)
-everything = model.num_parameters()
+model = layer = None  # free the memory before it is loaded again
 
 # %%
 variants = {"rslora": {"use_rslora": True}, "dora": {"use_dora": True}}
@@ -334,6 +344,8 @@ adapter = LoraConfig(
     target_modules=targets if targets == "all-linear" else targets.split(","),
     **variants.get(method, {}),
 )
+model = load_model(bits=4 if method == "qlora" else 32)
+everything = model.num_parameters()
 trained = model if method == "full" else get_peft_model(model, adapter)
 [(name, tuple(weight.shape)) for name, weight in trained.named_parameters() if weight.requires_grad][:4]
 

@@ -18,28 +18,35 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [prompt_tuning.md](../prompt_tuning.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/3_parameter_efficient_finetuning/notebooks/prompt_tuning.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/3_parameter_efficient_finetuning/prompt_tuning.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `learning_rate = 0` nothing is learned, and the claim at
 # the end of this notebook fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-virtual_tokens = 16  # vectors in front of every message
-learning_rate = 3e-2  # a hundred times what module 1 gave to weights
-steps = 40
-batch_size = 4
-test_messages = 48  # 0: all of them
-compare = True  # measure what words do as well: before, with examples, in the vectors' place; False: after only
-margin = 0.15  # how many more of the facts must be said after training, for the claim to stand
-others = []  # relatives to train as well, each [name, method, virtual tokens, start, learning rate]; the study does
+from smol_course.parameters import number, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+virtual_tokens: whole(1, 512) = 16  # vectors in front of every message
+learning_rate: number(0, 1) = 3e-2  # a hundred times what module 1 gave to weights
+steps: whole(1) = 40
+batch_size: whole(1) = 4
+test_messages: whole(1) = 48
+compare: bool = True  # measure what words do as well: before, with examples, in the vectors' place; False: after only
+margin: number(-1, 1) = 0.15  # how many more of the facts must be said after training, for the claim to stand
+others: list = []  # relatives to train as well, each [name, method, virtual tokens, start, learning rate]; the study does
 
 # %% tags=["setup"]
 import json
@@ -78,7 +85,7 @@ tokenizer = AutoTokenizer.from_pretrained(model_path)
 # %%
 train = in_like_batches(confirmations("train").shuffle(seed=seed), batch_size, seed, column="event")
 test = events("test").filter(lambda row: row["event"] != "null").shuffle(seed=0)
-test = test.select(range(test_messages)) if test_messages else test
+test = test.take(test_messages)
 print(f"{len(train)} rows to train on, {steps * batch_size} of them used; {len(test)} to test on")
 for row in train.select(range(3)):
     print(row["event"], "\n    ", row["plain"])

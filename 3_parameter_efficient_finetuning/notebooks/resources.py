@@ -17,33 +17,40 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [resources.md](../resources.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/3_parameter_efficient_finetuning/notebooks/resources.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/3_parameter_efficient_finetuning/resources.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Each line below is one way of saving, or what it is compared with. The study of this notebook changes one or two of
 # them at a time. With `compare = "nothing"` the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-method = "full"  # "full": all weights are trained. "lora": small matrices beside them
-rank = 8  # of those small matrices
-messages = 32  # to train on, each once
-order = "random"  # "like": batches of messages of like length
-batch_size = 8  # rows that go through the model together
-accumulation = 1  # so many batches make one step
-checkpointing = False  # True: keep few activations in training, compute the others again
-precision = "float32"  # "autocast": float32 weights, many products in bfloat16. "bfloat16": the weights too
-packing = 0  # 0: one message a row, padded. Else the most tokens in a row that contains several messages
-learning_rate = 1e-4
-dev_messages = 8
-compare = "checkpointing"  # what the claim compares with plain training; "nothing": the control
-most_kept = 0.5  # the share of the activation bytes that may be left, for the claim to stand
+from smol_course.parameters import number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+method: one_of("full", "lora") = "full"  # all weights are trained, or small matrices beside them
+rank: whole(1) = 8  # of those small matrices
+messages: whole(2) = 32  # to train on, each once
+order: one_of("random", "like") = "random"  # "like": batches of messages of like length
+batch_size: whole(1) = 8  # rows that go through the model together
+accumulation: whole(1) = 1  # so many batches make one step
+checkpointing: bool = False  # True: keep few activations in training, compute the others again
+precision: one_of("float32", "autocast", "bfloat16") = "float32"  # of many products, and of the weights
+packing: whole(0) = 0  # 0: one message a row, padded. Else the most tokens in a row that contains several messages
+learning_rate: number(0, 1) = 1e-4
+dev_messages: whole(1) = 8
+compare: one_of("checkpointing", "nothing") = "checkpointing"  # with plain training; "nothing": the control
+most_kept: number(0, 1) = 0.5  # the share of the activation bytes that may be left, for the claim to stand
 
 # %% tags=["setup"]
 import threading
@@ -146,10 +153,10 @@ def kept_for_backward(model):
 # The messages, as conversations. They come in a random order here, so that rows of a batch differ in length.
 
 # %%
-chosen = events("train").shuffle(seed=seed).select(range(messages))
+chosen = events("train").shuffle(seed=seed).take(messages)
 chosen = in_like_batches(chosen, batch_size, seed) if order == "like" else chosen
 rows = [conversation(SYSTEM_PROMPT, row["message"], row["event"]) for row in chosen]
-dev = [conversation(SYSTEM_PROMPT, row["message"], row["event"]) for row in events("dev").select(range(dev_messages))]
+dev = [conversation(SYSTEM_PROMPT, row["message"], row["event"]) for row in events("dev").take(dev_messages)]
 print(len(rows), "messages to train on; the first:", rows[0]["prompt"][1]["content"][:80])
 
 # %% [markdown]
@@ -172,7 +179,6 @@ print(f"{imported / 1e6:,.0f} MB are taken before any model is loaded")
 # %%
 dtype = "bfloat16" if precision == "bfloat16" else "float32"
 autocast = precision == "autocast"
-model = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype, attn_implementation=here.attention)
 lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear") if method == "lora" else None
 print(f"weights in {dtype};", "products in bfloat16 (autocast)" if autocast else "all products in the same format")
 
@@ -230,14 +236,15 @@ config = SFTConfig(
 # %%
 from datasets import Dataset
 
+trainer = model = None  # of an earlier run of this cell
+WeighingTrainer.seen.clear(), Scales.seconds.clear()
+model = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype, attn_implementation=here.attention)
 scales = Scales()
 trainer = WeighingTrainer(model=model, args=config, processing_class=tokenizer, peft_config=lora,
                           train_dataset=Dataset.from_list(rows), eval_dataset=Dataset.from_list(dev))
 trainer.remove_callback(PrinterCallback)
 trainer.add_callback(scales)
 loss_before = trainer.evaluate()["eval_loss"]
-
-# %%
 peak = Peak(daemon=True)
 peak.start()
 trainer.train()
@@ -436,8 +443,11 @@ plain.activation_checkpointing_disable()
 with kept_for_backward(plain) as kept_plain:
     loss, _ = summed_loss(batch_of(four))
 share, checkpoint_apart = sum(kept_again.values()) / sum(kept_plain.values()), apart(whole, again)
-del again, whole, loss
+del again, loss
 print(f"{share:.1%} of the activation bytes are kept; the gradients are {checkpoint_apart:.1e} apart")
+
+# %%
+whole = None  # a gradient is as large as what is trained
 
 # %% [markdown]
 # **The claim of this notebook**, checked by the notebook itself: what the formula computes is what is there, to the byte; and

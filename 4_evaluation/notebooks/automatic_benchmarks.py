@@ -18,27 +18,34 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [automatic_benchmarks.md](../automatic_benchmarks.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/4_evaluation/notebooks/automatic_benchmarks.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/4_evaluation/automatic_benchmarks.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[evaluation] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `pick = "least"` the metric (the rule that turns answers into a
 # number) takes the least likely option as the model's answer. Then the claim of this notebook fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-organiser = "organiser_lora"  # what fine-tuning made of it; "organiser" after module 1
-seed = 0
-questions = 96  # everyday questions; 0: all
-second_opinion = 48  # of them, those that lm-eval scores too; 0: as many
-in_each_form = 32  # of them, those asked in every other form; 0: as many
-examples = 3  # solved questions shown in a prompt, where there are any
-written_out = 16  # of them, those that the model answers in words; 0: as many
-pick = "most"  # "least": the metric picks the least likely option, the control
+from smol_course.parameters import one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+organiser: str = "organiser_lora"  # what fine-tuning made of it; "organiser" after module 1
+seed: whole(0, 2**32 - 1) = 0
+questions: whole(1) = 96  # everyday questions
+second_opinion: whole(1) = 48  # of them, those that lm-eval scores too
+in_each_form: whole(1) = 32  # of them, those asked in every other form
+examples: whole(1) = 3  # solved questions shown in a prompt, where there are any
+written_out: whole(1) = 16  # of them, those that the model answers in words
+pick: one_of("most", "least") = "most"  # "least": the metric picks the least likely option, the control
 
 # %% tags=["setup"]
 import random
@@ -76,7 +83,7 @@ model_path = find_model(model_name)
 # the right option completes it. `right` is the index of the right option, counted from 0.
 
 # %%
-rows = list(choices("everyday"))[: questions or None]
+rows = list(choices("everyday"))[:questions]
 pool = list(choices("everyday", "shots"))  # one more of each kind, to show as examples
 print(len(rows), "questions;", dict(Counter(row["form"] for row in rows)))
 pd.DataFrame(rows[:5])[["kind", "text", "options", "right"]]
@@ -241,7 +248,7 @@ print(f"organiser: {light_tuned['acc']:.4f} by lighteval, {sum(after) / len(afte
 # the same tokens both ways.
 
 # %%
-asked = rows[: second_opinion or None]
+asked = rows[:second_opinion]
 lm, lm_scores = run_lm_eval(asked, [prompt_of(row) for row in asked], start, tokenizer)
 lm_apart = max(abs(a - b) for x, y in zip(mine, lm_scores) for a, b in zip(x, y))
 record("lm_eval_apart", lm_apart, n=4 * len(asked))
@@ -288,7 +295,7 @@ def after_examples(ask, shown):
     return asked
 
 # %%
-few = rows[: in_each_form or None]
+few = rows[:in_each_form]
 shown = random.Random(seed).sample(pool, min(examples, len(pool)))
 print(after_examples(letters, shown[:1])(few[0])[0])
 
@@ -342,7 +349,7 @@ def generative(name, kind):
                              corpus_level_fn=lambda s: sum(s) / len(s), higher_is_better=True)
 
 
-spoken = rows[: written_out or None]
+spoken = rows[:written_out]
 writing = LightevalTaskConfig(
     name="everyday_written", prompt_function=as_doc, hf_repo=write_rows(tempfile.mkdtemp(), test=spoken),
     hf_subset="default", metrics=[generative("exact", "full"), generative("prefix", "prefix")],

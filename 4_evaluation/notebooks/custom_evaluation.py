@@ -19,27 +19,34 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [custom_evaluation.md](../custom_evaluation.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/4_evaluation/notebooks/custom_evaluation.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/4_evaluation/custom_evaluation.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[alignment,embeddings,evaluation] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `metric = "least likely"` a metric (a rule that turns answers into a
 # number) with a mistake is used, and the claim of this notebook fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-organiser = "organiser_lora"  # "organiser" after module 1
-rival = "organiser_sft"  # what it is compared with
-seed = 0
-asked_anew = 8  # test messages that the organiser is asked here; 0: all
-draws = 2000  # of the bootstrap
-judged = 16  # events whose confirmations the judges see
-rated = 24  # pairs of conversations that people rated
-metric = "most likely"  # "least likely": the metric with a mistake, the control
+from smol_course.parameters import one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+organiser: str = "organiser_lora"  # "organiser" after module 1
+rival: str = "organiser_sft"  # what it is compared with
+seed: whole(0, 2**32 - 1) = 0
+asked_anew: whole(1) = 8  # test messages that the organiser is asked here
+draws: whole(40) = 2000  # of the bootstrap
+judged: whole(1) = 16  # events whose confirmations the judges see
+rated: whole(1) = 24  # pairs of conversations that people rated
+metric: one_of("most likely", "least likely") = "most likely"  # "least likely": the metric with a mistake, the control
 
 # %% tags=["setup"]
 import json
@@ -113,7 +120,7 @@ event_accuracy = SampleLevelMetric("event_accuracy", sample_level_fn=EventRight(
                                    corpus_level_fn=np.mean, higher_is_better=True)
 
 # %%
-few = list(messages.values())[: asked_anew or None]
+few = list(messages.values())[:asked_anew]
 task = LightevalTaskConfig(
     name="organiser_events", prompt_function=as_doc, hf_repo=write_rows(tempfile.mkdtemp(), test=few),
     hf_subset="default", metrics=[event_accuracy], hf_avail_splits=["test"], evaluation_splits=["test"],
@@ -494,7 +501,8 @@ talks = [(np.mean(list(talk["ratings"].values())), *spoken(talk)) for talk in Ch
 talks = [talk for talk in talks if len(talk[1].split()) >= 60]
 order = random.Random(seed)
 liked, disliked = ([t for t in talks if keep(t[0])] for keep in (lambda r: r >= 8, lambda r: r <= 4))
-liked, disliked = order.sample(liked, rated), order.sample(disliked, rated)
+each = min(rated, len(liked), len(disliked))
+liked, disliked = order.sample(liked, each), order.sample(disliked, each)
 print(f"{len(talks)} rated conversations of 60 words or more")
 
 # %%
@@ -514,9 +522,9 @@ heads = [talk[2] for talk in liked + disliked]
 styles = {"length": [len(talk[1].split()) for talk in liked + disliked], "similarity": style_by_similarity(heads),
           "model": style_by_model(heads)}
 for name, values in styles.items():
-    apart_by = np.array(values[:rated]) - np.array(values[rated:])
+    apart_by = np.array(values[:each]) - np.array(values[each:])
     hits = ((apart_by > 0) + 0.5 * (apart_by == 0)).sum()
-    record(f"style_{name}", hits / rated, *wilson(round(hits), rated), n=rated, seed=seed)
+    record(f"style_{name}", hits / each, *wilson(round(hits), each), n=each, seed=seed)
 
 # %% [markdown]
 # *Length* is the judge that cannot read: it takes the longer conversation. The other two saw the first 60 words only, so they could

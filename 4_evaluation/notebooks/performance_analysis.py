@@ -18,30 +18,37 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [performance_analysis.md](../performance_analysis.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/4_evaluation/notebooks/performance_analysis.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/4_evaluation/performance_analysis.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[evaluation] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `organiser = "start"` the model that is to be shipped is the starting
 # model, which was never tuned. Then the claim of this notebook fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-organiser = "organiser_lora"  # what we want to ship; "organiser" after module 1
-baseline = "organiser_lora"  # the report that it must not fall behind
-variant = "merged"  # how it is run: "merged", "apart" (the adapter beside the model), "bf16", or "examples" (start, 4 shown)
-strength = 1.0  # how much of the adapter is merged in: 0 is the starting model
-seed = 0
-timed = 6  # messages that are asked one by one, with a clock
-scored = 0  # messages that this variant is asked for its accuracy; 0: none, else more
-questions = 96  # everyday questions asked here; 0: all
-pages = 12  # help pages read here
-trials = 300  # simulated retrainings, to see how often the gate errs
-price = 0.10  # of one hour of a machine like this, in your currency
+from smol_course.parameters import number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+organiser: str = "organiser_lora"  # what we want to ship; "organiser" after module 1
+baseline: str = "organiser_lora"  # the report that it must not fall behind
+variant: one_of("merged", "apart", "bf16", "examples") = "merged"  # "examples": the start, 4 shown
+strength: number(0, 10) = 1.0  # how much of the adapter is merged in: 0 is the starting model
+seed: whole(0, 2**32 - 1) = 0
+timed: whole(1, 300) = 6  # messages that are asked one by one, with a clock
+scored: whole(0) = 0  # messages that this variant is asked for its accuracy; 0: none, else more
+questions: whole(1) = 96  # everyday questions asked here
+pages: whole(2) = 12  # help pages read here
+trials: whole(1) = 300  # simulated retrainings, to see how often the gate errs
+price: number(0) = 0.10  # of one hour of a machine like this, in your currency
 
 # %% tags=["setup"]
 import json
@@ -204,7 +211,7 @@ fig.tight_layout()
 # alone would make the two at least as uneven ([custom evaluation](../custom_evaluation.md)).
 
 # %%
-rows = list(choices("everyday"))[: questions or None]
+rows = list(choices("everyday"))[:questions]
 prompts, options = [prompt_of(row) for row in rows], [[f" {option}" for option in row["options"]] for row in rows]
 
 

@@ -4,8 +4,8 @@
 results beside this file.
 """
 
-_ALL = {"questions": 0, "second_opinion": 0, "in_each_form": 0, "written_out": 0}
-_FORMS = {"questions": 0, "second_opinion": 4, "in_each_form": 0, "written_out": 4}
+_ALL = {"questions": 1_000, "second_opinion": 1_000, "in_each_form": 1_000, "written_out": 1_000}
+_FORMS = {"questions": 1_000, "second_opinion": 4, "in_each_form": 1_000, "written_out": 4}
 
 RUNS = {
     "all_questions": {"parameters": _ALL},

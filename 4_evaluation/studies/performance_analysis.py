@@ -5,10 +5,10 @@ results beside this file. Each run asks the same messages for accuracy.
 """
 
 _MESSAGES = {"scored": 96, "timed": 12}
-_DIAL = {"scored": 48, "timed": 2, "questions": 0, "pages": 24}
+_DIAL = {"scored": 48, "timed": 2, "questions": 1_000, "pages": 24}
 
 RUNS = {
-    "merged": {"parameters": _MESSAGES | {"questions": 0, "pages": 24}},
+    "merged": {"parameters": _MESSAGES | {"questions": 1_000, "pages": 24}},
     "apart": {"parameters": _MESSAGES | {"variant": "apart"}},
     "bf16": {"parameters": _MESSAGES | {"variant": "bf16"}},
     "examples": {"parameters": _MESSAGES | {"variant": "examples"}},

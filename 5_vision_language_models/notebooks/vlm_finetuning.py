@@ -18,31 +18,38 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README. The lesson to read
 # first: [vlm_finetuning.md](../vlm_finetuning.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/5_vision_language_models/notebooks/vlm_finetuning.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/5_vision_language_models/vlm_finetuning.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[vision] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `learning_rate = 0` nothing is learned; with `shuffle_images = True` every
 # question gets another question's picture. In both cases the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "organiser_vlm"  # or a model of the Hub, such as "HuggingFaceTB/SmolVLM-256M-Instruct"
-seed = 0
-kind = "chart_colour"  # the new question; "calendar_busiest" is a harder one
-steps = 80
-batch_size = 16
-learning_rate = 1e-3
-rank = 16
-placement = "language"  # where the adapter goes: "language", "connector" or "vision"
-shuffle_images = False  # True: a control
-test_questions = 60  # of the new kind
-kept_each = 8  # of each kind that it can already do
-new_tokens = 16  # the longest answer that we wait for
-margin = 0.4  # how much larger the share of right answers must be, for the claim to stand
+from smol_course.parameters import number, one_of, whole
+model_name: str = "organiser_vlm"  # or a model of the Hub, such as "HuggingFaceTB/SmolVLM-256M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+kind: one_of("chart_colour", "calendar_busiest") = "chart_colour"  # the new question; "calendar_busiest" is a harder one
+steps: whole(1) = 80
+batch_size: whole(1) = 16
+learning_rate: number(0, 1) = 1e-3
+rank: whole(1) = 16
+placement: one_of("language", "connector", "vision") = "language"  # where the adapter goes
+shuffle_images: bool = False  # True: a control
+test_questions: whole(1) = 60  # of the new kind
+kept_each: whole(1) = 8  # of each kind that it can already do
+new_tokens: whole(1, 512) = 16  # the longest answer that we wait for
+margin: number(-1, 1) = 0.4  # how much larger the share of right answers must be, for the claim to stand
 
 # %% tags=["setup"]
 from itertools import groupby
@@ -168,6 +175,8 @@ config = SFTConfig(
     activation_checkpointing=False,
     logging_steps=max(1, steps // 12), save_strategy="no", disable_tqdm=True, seed=seed,
 )
+if hasattr(model, "peft_config"):  # from an earlier run of this cell
+    model = trainer.model.unload()
 trainer = SFTTrainer(model=model, args=config, processing_class=processor, peft_config=lora, train_dataset=rows)
 trainer.model.print_trainable_parameters()
 

@@ -18,22 +18,29 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README. The lesson to read
 # first: [vlm_from_parts.md](../vlm_from_parts.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/5_vision_language_models/notebooks/vlm_from_parts.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/5_vision_language_models/vlm_from_parts.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[vision] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell.
 
 # %% tags=["parameters"]
-model_name = "organiser_vlm"  # or a model of the Hub, such as "HuggingFaceTB/SmolVLM-256M-Instruct"
-seed = 0
-kind = "chart_tallest"  # of the question that we follow
-picture = 4  # which test example of that kind
-test_each = 24  # questions of each kind, for the control at the end
+from smol_course.parameters import one_of, whole
+model_name: str = "organiser_vlm"  # or a model of the Hub, such as "HuggingFaceTB/SmolVLM-256M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+kind: one_of("calendar_free_day", "chart_tallest", "scene_colour", "digit_one") = "chart_tallest"  # of the question that we follow
+picture: whole(0) = 4  # which test example of that kind
+test_each: whole(1) = 24  # questions of each kind, for the control at the end
 
 # %% tags=["setup"]
 import math

@@ -18,28 +18,35 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README. The lesson to read
 # first: [vlm_usage.md](../vlm_usage.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/5_vision_language_models/notebooks/vlm_usage.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/5_vision_language_models/vlm_usage.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[vision] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `blind = "blank"` or `"shuffled"` the model gets a grey sheet, or another
 # picture, wherever it is asked to read a week; the claim at the end then fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "organiser_vlm"  # or a model of the Hub, such as "HuggingFaceTB/SmolVLM-256M-Instruct"
-seed = 0
-blind = ""  # "": the week's own picture. "blank" or "shuffled": a control
-batch_size = 32  # questions that go through the model together
-pairs = 32  # questions about one of two pictures
-weeks = 8  # calendars that are read whole, in two ways of 15 questions each
-ordinary_weeks = 4  # the same for pictures that look like an ordinary calendar program
-each_resolution = 24
-new_tokens = 16  # the longest answer that we wait for
-margin = 0.25  # how much better than always saying the same the reading must be, for the claim to stand
+from smol_course.parameters import number, one_of, whole
+model_name: str = "organiser_vlm"  # or a model of the Hub, such as "HuggingFaceTB/SmolVLM-256M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+blind: one_of("", "blank", "shuffled") = ""  # "": the week's own picture. "blank" or "shuffled": a control
+batch_size: whole(1) = 32  # questions that go through the model together
+pairs: whole(1) = 32  # questions about one of two pictures
+weeks: whole(1) = 8  # calendars that are read whole, in two ways of 15 questions each
+ordinary_weeks: whole(1) = 4  # the same for pictures that look like an ordinary calendar program
+each_resolution: whole(1) = 24
+new_tokens: whole(1, 512) = 16  # the longest answer that we wait for
+margin: number(-1, 1) = 0.25  # how much better than always saying the same the reading must be, for the claim to stand
 
 # %% tags=["setup"]
 import json

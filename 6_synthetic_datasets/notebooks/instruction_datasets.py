@@ -18,38 +18,47 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [instruction_datasets.md](../instruction_datasets.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/6_synthetic_datasets/notebooks/instruction_datasets.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/6_synthetic_datasets/instruction_datasets.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[embeddings] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `learning_rate = 0` nothing is learned, and the claim at the end fails, as it
 # should.
 
+# %% tags=["setup"]
+from smol_course.parameters import listed, number, one_of, whole
+
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-start = ""  # "": the starting model with a fresh adapter. "organiser_lora": an organiser that knows six other registers
-written = 32  # events that the writer is given here
-instructed = 4  # notes that the bare model is asked for
-read_back = 12  # jottings that the organiser reads back here
-embedded = 80  # messages that the sentence model embeds
-verifier = "rules"  # "rules", "round_trip", "both", or "none"
-alike = 0.8  # from this share of common 4-grams on, two messages are duplicates
-origins = "all"  # or one of them: "template", "back_translation", "self_instruct", "evolved"
-arms = "filtered"  # what is trained on: "seeds", "unfiltered", "filtered", with commas between
-real_share = 0.25  # of what is trained on, the share of the fifty; the rest is synthetic
-steps = 44
-batch_size = 4
-learning_rate = 2e-3
-rank = 16  # of a fresh adapter
-test_messages = 40  # 0: all
-before_messages = 16  # of these, asked before training, too; 0: all
-new_tokens = 56  # the longest answer we wait for
-margin = 0.05  # how much better than before the filtered arm must be, for the claim to stand
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+start: str = ""  # "": a fresh adapter. "organiser_lora": an organiser that knows six other registers
+written: whole(1) = 32  # events that the writer is given here
+instructed: whole(0) = 4  # notes that the bare model is asked for
+read_back: whole(1) = 12  # jottings that the organiser reads back here
+embedded: whole(2) = 80  # messages that the sentence model embeds
+verifier: one_of("rules", "round_trip", "both", "none") = "rules"
+alike: number(0, 1) = 0.8  # from this share of common 4-grams on, two messages are duplicates
+origins: one_of("all", "template", "back_translation", "self_instruct", "evolved") = "all"
+arms: listed("seeds", "unfiltered", "filtered") = "filtered"  # what is trained on
+real_share: number(0, 1) = 0.25  # of what is trained on, the share of the fifty; the rest is synthetic
+steps: whole(1) = 44
+batch_size: whole(1) = 4
+learning_rate: number(0, 1) = 2e-3
+rank: whole(1) = 16  # of a fresh adapter
+test_messages: whole(1) = 40
+before_messages: whole(1) = 16  # of these, asked before training, too
+new_tokens: whole(1, 512) = 56  # the longest answer we wait for
+margin: number(-1, 1) = 0.05  # how much better than before the filtered arm must be, for the claim to stand
 
 # %% tags=["setup"]
 import json
@@ -414,7 +423,7 @@ clean = {"unfiltered": [row for row in made if row["id"] not in leaked],
 # `arms` to watch two; the study further below has all three.
 
 # %%
-del model, base, encoder
+model = base = encoder = None  # free their memory
 
 
 def passes_of(rows, count):
@@ -445,7 +454,7 @@ def fresh():
 
 
 test = [row for row in events("test") if row["register"] == "jotting"]
-test = test[:test_messages] if test_messages else test
+test = test[:test_messages]
 prompts = [conversation(SYSTEM_PROMPT, row["message"], "")["prompt"] for row in test]
 
 
@@ -455,7 +464,7 @@ def score(model, count):
     return score_events(answers, [row["event"] for row in test[:count]])
 
 # %%
-before = score(fresh(), min(before_messages or len(test), len(test)))
+before = score(fresh(), min(before_messages, len(test)))
 record("before_event_accuracy", before.accuracy, before.low, before.high, before.n, seed)
 print("before:", before)
 

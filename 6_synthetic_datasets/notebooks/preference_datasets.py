@@ -18,34 +18,41 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [preference_datasets.md](../preference_datasets.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/6_synthetic_datasets/notebooks/preference_datasets.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/6_synthetic_datasets/preference_datasets.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `shuffle_preferences = True` every second pair is flipped: its worse answer
 # is called the better one. Then there is nothing to learn, and the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-train_events = 40  # events to write confirmations for
-temperatures = "0.7,1.0,1.2"  # one confirmation of each event at each
-refined = 8  # faulty confirmations that the bare model is asked to mend
-judged = 10  # events whose confirmations the rubric judge sees
-new_tokens = 40
-source = "temperatures"  # what DPO learns from: "temperatures", "checkpoints", "corruption", or "all"
-least_margin = 1  # faults that the two answers of a pair must lie apart
-shuffle_preferences = False  # True: the control
-beta = 0.1
-learning_rate = 7e-4
-steps = 9  # at most; there is one pass over the pairs, no more
-batch_size = 4  # pairs
-test_events = 40  # 0: all
-margin = 0.15  # how much larger the share of faultless confirmations must be, for the claim to stand
+from smol_course.parameters import listed, number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+train_events: whole(1) = 40  # events to write confirmations for
+temperatures: listed(of=number(0, 10)) = "0.7,1.0,1.2"  # one confirmation of each event at each
+refined: whole(0) = 8  # faulty confirmations that the bare model is asked to mend
+judged: whole(1) = 10  # events whose confirmations the rubric judge sees
+new_tokens: whole(1, 512) = 40
+source: one_of("temperatures", "checkpoints", "corruption", "all") = "temperatures"  # what DPO learns from
+least_margin: whole(1) = 1  # faults that the two answers of a pair must lie apart
+shuffle_preferences: bool = False  # True: the control
+beta: number(0.0001) = 0.1
+learning_rate: number(0, 1) = 7e-4
+steps: whole(1) = 9  # at most; there is one pass over the pairs, no more
+batch_size: whole(1) = 4  # pairs
+test_events: whole(1) = 40
+margin: number(-1, 1) = 0.15  # how much larger the share of faultless confirmations must be, for the claim to stand
 
 # %% tags=["setup"]
 import json
@@ -56,7 +63,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from datasets import Dataset
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import DPOConfig, DPOTrainer
 
 # %% tags=["setup"]
@@ -65,7 +72,7 @@ from smol_course.evaluation.confirmations import confirmation_faults
 from smol_course.evaluation.suite import option_scores
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import WEEKDAYS, record, wilson
+from smol_course.metrics import WEEKDAYS, record, watch, wilson
 from smol_course.models import answer, artifact, find_model
 from smol_course.synthetic.shorthand import days_said, times_said
 
@@ -103,7 +110,7 @@ def confirm(some_events, temperature=1.0, adapter="default"):
 # write another rule. It does not notice flattery.
 
 # %%
-train_rows = list(confirmations("train").shuffle(seed=seed).select(range(train_events)))
+train_rows = list(confirmations("train").shuffle(seed=seed).take(train_events))
 
 
 def grade(text, event):
@@ -307,7 +314,7 @@ for name, pairs in kept.items():
 
 # %%
 test = [event for event in events("test")["event"] if event != "null"]
-test = test[:test_events] if test_events else test
+test = test[:test_events]
 
 
 def look(texts):
@@ -338,7 +345,8 @@ print(f"{len(rows)} pairs from {source}")
 rows[0]
 
 # %%
-model.delete_adapter("aligned")
+for other in {"aligned", "ref"} & set(model.peft_config):  # "ref" is from an earlier run of this cell
+    model.delete_adapter(other)
 model.set_adapter("default")
 config = DPOConfig(
     output_dir="trainer", beta=beta, max_steps=min(steps, math.ceil(len(rows) / batch_size)),
@@ -346,7 +354,9 @@ config = DPOConfig(
     train_sampling_strategy="sequential", bf16=False, use_cpu=here.device == "cpu", optim=here.optimizer,
     activation_checkpointing=False, logging_steps=1, save_strategy="no", disable_tqdm=True, seed=seed)
 trainer = DPOTrainer(model=model, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(rows))
-trainer.remove_callback(PrinterCallback)
+
+# %%
+watch(trainer)  # without lines it prints nothing
 result = trainer.train()
 print(f"{result.metrics['train_runtime']:.0f} seconds")
 

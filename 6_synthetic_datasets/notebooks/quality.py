@@ -18,35 +18,42 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [quality.md](../quality.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/6_synthetic_datasets/notebooks/quality.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/6_synthetic_datasets/quality.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[embeddings] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Every number worth changing stands in one cell. With `suspect_by = "dice"` labels are suspected at random, and with `learning_rate
 # = 0` the writer learns nothing. Both make a claim at the end fail, as they should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-embedded = 160  # synthetic jottings on the map
-labelled = 48  # dev messages whose labels are tested
-wrong_labels = 11  # of these, labels that we corrupt
-suspect_by = "loss"  # "dice": the control
-contaminated = 12  # test messages of each kind that are planted
-generations = 2  # trainings in a row, each on what the one before wrote; the first is on the fifty
-keep_real = False  # True: every generation also sees the fifty
-temperature = 0.7  # at which a generation writes
-notes = 50  # that each generation writes for the next
-steps = 30
-batch_size = 4
-learning_rate = 2e-3
-rank = 8
-hub_name = ""  # such as "your-name/jottings": where the folder is pushed if the Hub is allowed
-margin = 0.25  # how much above chance the suspects must be, for the claim to stand
+from smol_course.parameters import number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+embedded: whole(1) = 160  # synthetic jottings on the map
+labelled: whole(3) = 48  # dev messages whose labels are tested
+wrong_labels: whole(1) = 11  # of these, labels that we corrupt
+suspect_by: one_of("loss", "dice") = "loss"  # "dice": the control
+contaminated: whole(1) = 12  # test messages of each kind that are planted
+generations: whole(1) = 2  # trainings in a row, each on what the one before wrote; the first is on the fifty
+keep_real: bool = False  # True: every generation also sees the fifty
+temperature: number(0, 10) = 0.7  # at which a generation writes
+notes: whole(4) = 50  # that each generation writes for the next
+steps: whole(1) = 30
+batch_size: whole(1) = 4
+learning_rate: number(0, 1) = 2e-3
+rank: whole(1) = 8
+hub_name: str = ""  # such as "your-name/jottings": where the folder is pushed if the Hub is allowed
+margin: number(-1, 1) = 0.25  # how much above chance the suspects must be, for the claim to stand
 
 # %% tags=["setup"]
 import json
@@ -304,10 +311,11 @@ def measured(messages):
 
 # %%
 real = [row["message"] for row in seeds]
-written, lines = real, {"the fifty": measured(real)}
+lines = {"the fifty": measured(real)}
 lines
 
 # %%
+written = real
 for generation in range(generations):
     model = trained_on(written + real if keep_real and generation else written)
     written = written_by(model)

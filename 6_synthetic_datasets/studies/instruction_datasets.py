@@ -6,7 +6,7 @@ examples on the way.
 """
 
 _BRIEF = {"written": 4, "instructed": 1, "read_back": 2, "embedded": 30}
-_ARMS = _BRIEF | {"arms": "seeds,unfiltered,filtered", "test_messages": 0}
+_ARMS = _BRIEF | {"arms": "seeds,unfiltered,filtered", "test_messages": 1_000}
 _FRESH = {"start": "", "steps": 120, "batch_size": 4, "learning_rate": 2e-3, "before_messages": 4}
 
 RUNS = {
@@ -18,7 +18,7 @@ RUNS = {
     "from_the_organiser": {
         "parameters": _BRIEF
         | {"start": "organiser_lora", "arms": "seeds,filtered", "steps": 40, "batch_size": 8, "learning_rate": 1e-3}
-        | {"test_messages": 0, "before_messages": 0, "margin": -1.0},
+        | {"test_messages": 1_000, "before_messages": 1_000, "margin": -1.0},
     },
     # The control: an arm that learns nothing must fail the notebook's own claim.
     "learning_rate_0": {

@@ -18,26 +18,33 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [inference_pipeline.md](../inference_pipeline.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/7_inference/notebooks/inference_pipeline.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/7_inference/inference_pipeline.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # With `padding_side = "right"` the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-message = "dinner with Ana at Luna, Fri 7.30pm?"
-new_tokens = 48  # the longest answer we wait for; the longest right one is shorter
-test_messages = 8  # asked greedily and with sampling; 0: all
-temperature = 1.0  # of that sampling; 0: greedy again
-rows = 3  # messages in the batch
-padding_side = "left"  # where a batch is padded
-draws = 2000  # tokens drawn to see a distribution
+from smol_course.parameters import number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+message: str = "dinner with Ana at Luna, Fri 7.30pm?"
+new_tokens: whole(1, 512) = 48  # the longest answer we wait for; the longest right one is shorter
+test_messages: whole(1) = 8  # asked greedily and with sampling
+temperature: number(0, 10) = 1.0  # of that sampling; 0: greedy again
+rows: whole(1) = 3  # messages in the batch
+padding_side: one_of("left", "right") = "left"  # where a batch is padded
+draws: whole(1) = 2000  # tokens drawn to see a distribution
 
 # %% tags=["setup"]
 import threading
@@ -223,7 +230,7 @@ pd.DataFrame(least).round(3)
 # both ways. `answer` of the course puts them into batches, as built below.
 
 # %%
-test = events("test").select(range(test_messages)) if test_messages else events("test")
+test = events("test").take(test_messages)
 prompts = [chat(text) for text in test["message"]]
 
 

@@ -18,33 +18,40 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [optimisation.md](../optimisation.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/7_inference/notebooks/optimisation.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/7_inference/optimisation.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q 'smol-course[serving] @ git+https://github.com/smol-ai/course'")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[serving] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # An engine is named by library and kind of weights. With no engine but `transformers float32` the claim at the end fails, as
 # it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-engines = "transformers float32,llama.cpp Q8_0,openvino Q8_0"  # the first is what the others are compared with
-timed_messages = 2  # asked one at a time, and timed
-test_messages = 10  # the inbox: given to each engine at once, timed, and scored; 0: all
-at_once = 8  # of these, that llama.cpp works on together; transformers takes batches of twice as many
-new_tokens = 48  # the longest answer we wait for; the longest right one is shorter
-cache_tokens = 12  # written with and without a cache
-batches = "1,4,16"  # rows of a batch
-batch_tokens = 12  # written for each row
-memory_mb = 1000  # moved to measure the memory; must be more than any cache of the processor can store
-guess = "lookup"  # where guessed tokens come from: "lookup" in the prompt, or "early exit" from the model's own middle
-guessed = 6  # tokens guessed at once
-compiled = False  # True: compile the step of one token too (a minute, and it needs a C++ compiler)
-margin = 5.0  # how many times plain float32's tokens per second the best engine must reach; 0: claim nothing
+from smol_course.parameters import listed, number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+engines: str = "transformers float32,llama.cpp Q8_0,openvino Q8_0"  # the first is what the others are compared with
+timed_messages: whole(1) = 2  # asked one at a time, and timed
+test_messages: whole(2) = 10  # the inbox: given to each engine at once, timed, and scored
+at_once: whole(1) = 8  # of these, that llama.cpp works on together; transformers takes batches of twice as many
+new_tokens: whole(1, 512) = 48  # the longest answer we wait for; the longest right one is shorter
+cache_tokens: whole(1, 512) = 12  # written with and without a cache
+batches: listed(of=whole(1)) = "1,4,16"  # rows of a batch
+batch_tokens: whole(1, 512) = 12  # written for each row
+memory_mb: whole(1) = 1000  # moved to measure the memory; must be more than any cache of the processor can store
+guess: one_of("lookup", "early exit") = "lookup"  # tokens from the prompt, or from the model's own middle
+guessed: whole(1) = 6  # tokens guessed at once
+compiled: bool = False  # True: compile the step of one token too (a minute, and it needs a C++ compiler)
+margin: number(0) = 5.0  # how many times plain float32's tokens per second the best engine must reach; 0: claim nothing
 
 # %% tags=["setup"]
 import gc
@@ -79,9 +86,10 @@ model_path, adapter, tokenizer = organiser(model_name)
 # %%
 model = merged(model_path, adapter)
 shape = model.config
-test = events("test").select(range(test_messages)) if test_messages else events("test")
+test = events("test").take(test_messages)
 prompts = [conversation(SYSTEM_PROMPT, text, "")["prompt"] for text in test["message"]]
 asked = [tokenizer.apply_chat_template(prompt, add_generation_prompt=True)["input_ids"] for prompt in prompts]
+timed_alone = min(timed_messages, len(asked))
 print(len(asked), "messages of", min(map(len, asked)), "to", max(map(len, asked)), "tokens")
 
 # %%
@@ -184,9 +192,6 @@ def write(ids, scores_of, most):
 
 
 # %%
-ours, theirs = nothing_kept(), DynamicCache(config=shape)
-
-# %%
 @torch.inference_mode()
 def library(every, new):
     """The library's cache does the same."""
@@ -194,6 +199,7 @@ def library(every, new):
 
 
 # %%
+ours, theirs = nothing_kept(), DynamicCache(config=shape)
 ways, wrote, elapsed = {"no cache": lambda every, new: without(every),
                         "our cache": lambda every, new: next_scores(new, ours),
                         "the library's cache": library}, {}, {}
@@ -374,8 +380,8 @@ def timed(work, *given):
 def one_at_a_time(engine):
     """Ask the timed messages one by one: answers, tokens, seconds for each, and seconds until each first token."""
     engine.ask(asked[0], 4)  # warm up
-    first = [seconds(engine.ask, ids, 1, times=2) for ids in asked[:timed_messages]]
-    answers, elapsed = zip(*(timed(engine.ask, ids, new_tokens) for ids in asked[:timed_messages]))
+    first = [seconds(engine.ask, ids, 1, times=2) for ids in asked[:timed_alone]]
+    answers, elapsed = zip(*(timed(engine.ask, ids, new_tokens) for ids in asked[:timed_alone]))
     return {"said": answers, "tokens": [written(text) for text in answers], "seconds": elapsed, "first": first}
 
 
@@ -423,10 +429,10 @@ def rate(run, chosen):
 # %%
 def times_faster(run, base, draws=2000):
     """How many times faster than base, with the 95 % interval over messages (paired bootstrap)."""
-    chance, every = random.Random(seed), range(timed_messages)
+    chance, every = random.Random(seed), range(timed_alone)
     quotients = []
     for _ in range(draws):
-        chosen = chance.choices(every, k=timed_messages)
+        chosen = chance.choices(every, k=timed_alone)
         quotients.append(rate(run, chosen) / rate(base, chosen))
     quotients.sort()
     return rate(run, every) / rate(base, every), quotients[draws // 40], quotients[-draws // 40]
@@ -435,10 +441,10 @@ def times_faster(run, base, draws=2000):
 # %%
 plain = runs[names[0]]
 for name, run in runs.items():
-    key, quick = name.replace(".", "").replace(" ", "_"), rate(run, range(timed_messages))
-    record(f"{key}_tokens_per_second", quick, n=timed_messages, seed=seed)
-    record(f"{key}_times", *times_faster(run, plain), timed_messages, seed)
-    record(f"{key}_first_token_ms", 1000 * sorted(run["first"])[timed_messages // 2], n=timed_messages, seed=seed)
+    key, quick = name.replace(".", "").replace(" ", "_"), rate(run, range(timed_alone))
+    record(f"{key}_tokens_per_second", quick, n=timed_alone, seed=seed)
+    record(f"{key}_times", *times_faster(run, plain), timed_alone, seed)
+    record(f"{key}_first_token_ms", 1000 * sorted(run["first"])[timed_alone // 2], n=timed_alone, seed=seed)
     record(f"{key}_mb", mb[name], seed=seed)
     record(f"{key}_of_limit", quick * mb[name] / 1000 / bandwidth, seed=seed)
 
@@ -459,7 +465,7 @@ pd.DataFrame({"right": {name: sum(score.right) for name, score in scores.items()
 for name, score in scores.items():
     key = name.replace(".", "").replace(" ", "_")
     record(f"{key}_inbox_tokens_per_second", inbox[name]["rate"], n=score.n, seed=seed)
-    record(f"{key}_inbox_times", inbox[name]["rate"] / rate(plain, range(timed_messages)), n=score.n, seed=seed)
+    record(f"{key}_inbox_times", inbox[name]["rate"] / rate(plain, range(timed_alone)), n=score.n, seed=seed)
     record(f"{key}_event_accuracy", score.accuracy, score.low, score.high, score.n, seed)
     pairs = list(zip(scores[names[0]].right, score.right))
     record(f"{key}_lost", sum(a and not b for a, b in pairs), n=score.n, seed=seed)
@@ -473,7 +479,7 @@ for name, score in scores.items():
 
 # %%
 quickest = max(names, key=lambda name: inbox[name]["rate"])
-quotient = inbox[quickest]["rate"] / rate(plain, range(timed_messages))
+quotient = inbox[quickest]["rate"] / rate(plain, range(timed_alone))
 truth, score = scores[names[0]], scores[quickest]
 record("best_times", quotient, n=len(asked), seed=seed)
 

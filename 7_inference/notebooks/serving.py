@@ -18,34 +18,41 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README.
 # The lesson to read first: [serving.md](../serving.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/7_inference/notebooks/serving.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/7_inference/serving.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q 'smol-course[serving] @ git+https://github.com/smol-ai/course'")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[inference,serving] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # Everything listens on 127.0.0.1 only, on free ports, and ends with this notebook's process. With `engine_dies = True` the
 # claim at the end fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-engine = "llama.cpp"  # or "transformers", or "transformers batched"
-kind = "Q8_0"  # of weights, for llama.cpp
-slots = 4  # requests that llama.cpp works on at once
-new_tokens = 48  # the longest answer we wait for; the longest right one is shorter
-levels = "1,4"  # clients at once, in the load test
-requests = 6  # in each load test
-one_slot = True  # the same load test with one slot too
-prompts_mb = 0  # memory that llama.cpp may fill with old prompts; its own default is 8192
-waiting = 8  # requests that the front lets wait
-deadline = 20.0  # seconds that it gives a request
-mixed = 60  # requests of all kinds, sent at once; 0: leave that part out
-engine_dies = False  # True: stop the engine before them
-soak_seconds = 0  # repeat them for so long, and watch the memory
-most_growth_mb = 30.0  # that the process may grow meanwhile, for the claim to stand
+from smol_course.parameters import listed, number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+engine: one_of("llama.cpp", "transformers", "transformers batched") = "llama.cpp"
+kind: one_of("F16", "Q8_0", "Q4_0") = "Q8_0"  # of weights, for llama.cpp
+slots: whole(1) = 4  # requests that llama.cpp works on at once
+new_tokens: whole(1, 512) = 48  # the longest answer we wait for; the longest right one is shorter
+levels: listed(of=whole(1)) = "1,4"  # clients at once, in the load test
+requests: whole(1) = 6  # in each load test
+one_slot: bool = True  # the same load test with one slot too
+prompts_mb: whole(0) = 0  # memory that llama.cpp may fill with old prompts; its own default is 8192
+waiting: whole(0) = 8  # requests that the front lets wait
+deadline: number(0.01) = 20.0  # seconds that it gives a request
+mixed: whole(0) = 60  # requests of all kinds, sent at once; 0: leave that part out
+engine_dies: bool = False  # True: stop the engine before them
+soak_seconds: number(0) = 0  # repeat them for so long, and watch the memory
+most_growth_mb: number(0) = 30.0  # that the process may grow meanwhile, for the claim to stand
 
 # %% tags=["setup"]
 import inspect
@@ -253,7 +260,7 @@ pd.DataFrame(table)
 #
 # ## A front
 #
-# [server/front.py](../server/front.py) is a small program that stands before any such engine, written with FastAPI, a Python
+# [front.py](../../smol_course/inference/front.py) is a small program that stands before any such engine, written with FastAPI, a Python
 # library for web servers. Its main part decides about each request: some are worked on, some wait, and the next is refused at once,
 # with status 429 (*too many requests*). A quick "no" is an answer; an endless queue is none.
 
@@ -339,7 +346,7 @@ def all_kinds(count, first=0):
 
 
 if engine_dies:
-    del server
+    server = None
 outcome = pd.DataFrame(all_kinds(mixed), columns=["kind", "ended", "seconds"])
 outcome.pivot_table(index="kind", columns="ended", values="seconds", aggfunc="count", fill_value=0)
 
@@ -384,10 +391,11 @@ def resident():
 
 
 end, memory, rounds = time.perf_counter() + soak_seconds, [resident()], 0
+soaked = []
 while time.perf_counter() < end:
     rounds += 1
     again = all_kinds(mixed, first=rounds * mixed)  # other messages in each round
-    wrong += [row for row in again if row["ended"] not in allowed[row["kind"]]]
+    soaked += [row for row in again if row["ended"] not in allowed[row["kind"]]]
     memory.append(resident())
 settled = memory[min(len(memory) - 1, len(memory) // 5):]  # the first fifth fills caches
 growth = max(settled) - settled[0]
@@ -406,7 +414,7 @@ if rounds:
 # fits; and the memory stays.
 
 # %%
-faults = Counter(f"{row['kind']} ended with {row['ended']}" for row in wrong)
+faults = Counter(f"{row['kind']} ended with {row['ended']}" for row in wrong + soaked)
 assert not faults, f"requests that ended as they should not: {dict(faults)}"
 assert growth <= most_growth_mb, f"the process grew by {growth:.0f} MB"
 print(f"✅ {mixed * (rounds + 1)} requests, none lost; memory {growth:+.0f} MB")
@@ -417,6 +425,10 @@ print(f"✅ {mixed * (rounds + 1)} requests, none lost; memory {growth:+.0f} MB"
 # A server is stopped at every update. It must stop *listening* at once and finish what it has begun.
 
 # %%
+gate.should_exit = True  # this one is done
+app, gate, thread, door = open_front(limits)
+
+
 def stopping():
     """Ask, stop the server while it answers, and ask again."""
     with ThreadPoolExecutor() as pool:
@@ -438,7 +450,7 @@ print("a new one got:", after)
 
 # %%
 thread.join(30)
-if engine != "llama.cpp":
+if engine != "llama.cpp" and server:
     server.kill_server()
     shutil.rmtree(label, ignore_errors=True)  # the folder of its copy
 server = None

@@ -11,7 +11,7 @@ _ENGINES = (
 _SHORT = {"test_messages": 4, "timed_messages": 2, "margin": 0.0, "engines": "transformers float32"}
 
 RUNS = {
-    "engines": {"parameters": {"test_messages": 0, "timed_messages": 16, "margin": 0.0, "engines": _ENGINES}},
+    "engines": {"parameters": {"test_messages": 1_000, "timed_messages": 16, "margin": 0.0, "engines": _ENGINES}},
     # Guesses from the model's own middle, instead of from the prompt.
     "early_exit": {"parameters": _SHORT | {"guess": "early exit"}},
     "compiled": {"parameters": _SHORT | {"compiled": True}},

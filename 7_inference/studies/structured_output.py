@@ -5,11 +5,11 @@ results beside this file.
 """
 
 _MODELS = "organiser,start,random"
-_ALL = {"test_messages": 0, "hostile_inputs": 4, "timed_messages": 2, "models": "organiser"}
+_ALL = {"test_messages": 1_000, "hostile_inputs": 4, "timed_messages": 2, "models": "organiser"}
 _FEW = {"test_messages": 10, "hostile_inputs": 10, "timed_messages": 2, "models": _MODELS}
 
 RUNS = {
-    "whole": {"parameters": {"test_messages": 0, "hostile_inputs": 200, "timed_messages": 16, "models": _MODELS}},
+    "whole": {"parameters": {"test_messages": 1_000, "hostile_inputs": 200, "timed_messages": 16, "models": _MODELS}},
     # Two schemas that every validator is happy with, and the model is not.
     "another_order": {"parameters": _ALL | {"order": "people,place,start,day,title"}},
     "without_null": {"parameters": _ALL | {"allow_null": False}},

@@ -18,26 +18,33 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README. The lesson to read
 # first: [code_agents.md](../code_agents.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/8_agents/notebooks/code_agents.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/8_agents/code_agents.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[agents] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # With `trained = False` the starting model writes the code, and the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-task_set = "organiser"  # or "single": tasks that need one call
-every = 6  # take each sixth task; 1: all
-trained = True  # False: the starting model, without an adapter
-max_steps = 6  # actions in one task
-new_tokens = 96  # the longest action that is waited for
-least_done = 0.25  # of the tasks, by code, for the claim to stand
-fewer = 0.5  # so many fewer actions a task must code take than JSON, for the claim to stand
+from smol_course.parameters import number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+task_set: one_of("organiser", "single") = "organiser"  # or "single": tasks that need one call
+every: whole(1) = 6  # take each sixth task; 1: all
+trained: bool = True  # False: the starting model, without an adapter
+max_steps: whole(1) = 6  # actions in one task
+new_tokens: whole(1, 512) = 96  # the longest action that is waited for
+least_done: number(0, 1) = 0.25  # of the tasks, by code, for the claim to stand
+fewer: number(-99) = 0.5  # so many fewer actions a task must code take than JSON, for the claim to stand
 
 # %% tags=["setup"]
 import json
@@ -102,11 +109,6 @@ def week():
                         {"title": "rent talk", "day": "wednesday", "start": "11:00", "people": ["Mr Osei"]},
                         {"title": "supper", "day": "friday", "start": "19:00", "people": ["Rosa"]}])
 
-
-calendar = week()
-functions = {function.__name__: function for function in Toolbox(calendar).functions()}
-turns = [{"role": "system", "content": JSON_PROMPT}, {"role": "user", "content": "Move pottery to Thursday at 18:30"}]
-
 # %%
 def call_in(text):
     """The call that a text is, as (name, arguments); a text that is none has no name."""
@@ -117,6 +119,9 @@ def call_in(text):
         return None, {}
 
 # %%
+calendar = week()
+functions = {function.__name__: function for function in Toolbox(calendar).functions()}
+turns = [{"role": "system", "content": JSON_PROMPT}, {"role": "user", "content": "Move pottery to Thursday at 18:30"}]
 guard = Guard()
 for _ in range(max_steps):
     (text,) = ask_as("json")([turns])

@@ -18,29 +18,36 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README. The lesson to read
 # first: [custom_functions.md](../custom_functions.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/8_agents/notebooks/custom_functions.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/8_agents/custom_functions.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[agents] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # With `learning_rate = 0.0` nothing is learned, and the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-steps = 24  # of training here; the adapter that ships had many more
-batch_size = 4  # traces
-learning_rate = 1e-3
-every = 4  # of the 60 held-out tasks, take each fourth one; 1: all
-masked_every = 10  # the same, where decoding is constrained
-masked_shipped = False  # True: constrain the shipped adapter, too
-own_prompt = False  # True: the starting model reads smolagents' long prompt and not our short one
-new_tokens = 64  # the longest call that is waited for
-max_steps = 2  # actions in one task: the call, and the answer
-margin = 0.3  # how much larger the share of valid calls must be, for the claim to stand
+from smol_course.parameters import number, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+steps: whole(1) = 24  # of training here; the adapter that ships had many more
+batch_size: whole(1) = 4  # traces
+learning_rate: number(0, 1) = 1e-3
+every: whole(1) = 4  # of the 60 held-out tasks, take each fourth one; 1: all
+masked_every: whole(1) = 10  # the same, where decoding is constrained
+masked_shipped: bool = False  # True: constrain the shipped adapter, too
+own_prompt: bool = False  # True: the starting model reads smolagents' long prompt and not our short one
+new_tokens: whole(1, 512) = 64  # the longest call that is waited for
+max_steps: whole(1) = 2  # actions in one task: the call, and the answer
+margin: number(-1, 1) = 0.3  # how much larger the share of valid calls must be, for the claim to stand
 
 # %% tags=["setup"]
 import json

@@ -18,28 +18,35 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README. The lesson to read
 # first: [organiser_agent.md](../organiser_agent.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/8_agents/notebooks/organiser_agent.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/8_agents/organiser_agent.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[agents] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # With `trained = False` the starting model is the agent, and the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-form = "json"  # "code": actions in Python, run in a process of their own
-masked = True  # only calls can be written ("json")
-trained = True  # False: without the adapter
-every = 6  # of the 50 tasks, take each sixth; 1: all
-before_steps = 1  # actions that the starting model gets for each task
-max_steps = 6
-new_tokens = 96  # the longest action that is waited for
-with_page = True
-margin = 0.2  # how much larger the share of tasks done must be than before, for the claim to stand
+from smol_course.parameters import number, one_of, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+form: one_of("json", "code") = "json"  # "code": actions in Python, run in a process of their own
+masked: bool = True  # only calls can be written ("json")
+trained: bool = True  # False: without the adapter
+every: whole(1, 49) = 6  # of the 50 tasks, take each sixth; 1: all
+before_steps: whole(1) = 1  # actions that the starting model gets for each task
+max_steps: whole(1) = 6
+new_tokens: whole(1, 512) = 96  # the longest action that is waited for
+with_page: bool = True
+margin: number(-1, 1) = 0.2  # how much larger the share of tasks done must be than before, for the claim to stand
 
 # %% tags=["setup"]
 import json
@@ -209,7 +216,7 @@ def call(name, **arguments):
 
 
 done = call("final_answer", answer="done")
-table = []
+table = {}
 
 # %%
 def search(query: str) -> str:
@@ -229,11 +236,11 @@ def attacked(texts, guard, more=(), steps=30):
 
 # %%
 gone = [call("search", query="kettle"), call("cancel_event", id=1), done]
-table.append(("a hostile page orders a change", *(f"{len(attacked(gone, Guard(taint=on), [search])[0])} of 2 events left" for on in (True, False))))
+table["a hostile page orders a change"] = [f"{len(attacked(gone, Guard(taint=on), [search])[0])} of 2 events left" for on in (True, False)]
 spam = [call("add_event", title="x" * 500, day="sunday", start="10:00"), done]
-table.append(("arguments that do not fit", *(f"{len(attacked(spam, Guard(validate=on))[0])} events, 2 wanted" for on in (True, False))))
+table["arguments that do not fit"] = [f"{len(attacked(spam, Guard(validate=on))[0])} events, 2 wanted" for on in (True, False)]
 loop = [call("list_events", day="monday")]
-table.append(("the same call for ever", *(f"{attacked(loop, Guard(most_repeats=most))[1]} actions" for most in (2, None))))
+table["the same call for ever"] = [f"{attacked(loop, Guard(most_repeats=most))[1]} actions" for most in (2, None)]
 
 # %%
 with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
@@ -241,7 +248,7 @@ with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
     own.mkdir()
     secret.write_text("s3cret")
     said = [observed(Guard(), Notes(own, confined).read_note, {"name": "../secret.txt"}) for confined in (True, False)]
-    table.append(("a note outside the folder", *said))
+    table["a note outside the folder"] = said
     outcomes = []
     for guarded in (True, False):
         try:
@@ -249,8 +256,8 @@ with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
             outcomes.append(f"read {run_once(hidden, folder=own, guarded=guarded).output}")
         except SandboxError:
             outcomes.append("refused")
-    table.append(("code that hides a path", *outcomes))
-pd.DataFrame(table, columns=["attack", "with the guard", "without"])
+    table["code that hides a path"] = outcomes
+pd.DataFrame([(attack, *said) for attack, said in table.items()], columns=["attack", "with the guard", "without"])
 
 # %% [markdown]
 # None of these guards asks the model to be good. They work whatever it writes. What they cannot do is know what you wanted:

@@ -18,28 +18,35 @@
 #
 # What this notebook cost in time and memory when it was last run stands in the table of the module's README. The lesson to read
 # first: [retrieval_agents.md](../retrieval_agents.md).
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/smol-ai/course/blob/main/8_agents/notebooks/retrieval_agents.ipynb)
+# In Colab, read the lesson [on GitHub](https://github.com/smol-ai/course/blob/main/8_agents/retrieval_agents.md).
 
-# %% tags=["setup"]
-# On Colab, install the course; anywhere else this does nothing.
+# %% tags=["install"]
+# On Colab, install what this notebook needs; anywhere else this does nothing.
 import importlib.util
+import sys
 if importlib.util.find_spec("smol_course") is None:
-    get_ipython().system("pip install -q git+https://github.com/smol-ai/course")
+    print("Installing the course with what this notebook needs: about a minute.")
+    needs = '"smol-course[search] @ git+https://github.com/smol-ai/course"'
+    get_ipython().system(f"uv pip install -q --python {sys.executable} {needs} || {sys.executable} -m pip install -q {needs}")
 
 # %% [markdown]
 # With `shuffled = True` the ranking is random, and the claim at the end fails, as it should.
 
 # %% tags=["parameters"]
-model_name = "HuggingFaceTB/SmolLM2-135M-Instruct"
-seed = 0
-longest_help = 4000  # characters; longer help pages are left out, for time
-chunk_words = 120
-overlap = 30  # words that a chunk shares with the one before
-depth = 20  # how many chunks each ranking gives
-fused_k = 60  # of reciprocal rank fusion: the larger, the less the first places count
-asked = 10  # answerable questions that the model answers, and as many that it cannot
-new_tokens = 48
-shuffled = False  # True: the control
-margin = 0.2  # by how much hybrid recall@5 must beat chance, for the claim to stand
+from smol_course.parameters import number, whole
+model_name: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+seed: whole(0, 2**32 - 1) = 0
+longest_help: whole(0) = 4000  # characters; longer help pages are left out, for time
+chunk_words: whole(51, 500) = 120
+overlap: whole(0, 50) = 30  # words that a chunk shares with the one before
+depth: whole(1, 100) = 20  # how many chunks each ranking gives
+fused_k: whole(0) = 60  # of reciprocal rank fusion: the larger, the less the first places count
+asked: whole(1) = 10  # answerable questions that the model answers, and as many that it cannot
+new_tokens: whole(1, 512) = 48
+shuffled: bool = False  # True: the control
+margin: number(-1, 1) = 0.2  # by how much hybrid recall@5 must beat chance, for the claim to stand
 
 # %% tags=["setup"]
 import json

@@ -1,7 +1,7 @@
 """The collections of pages that an agent searches, the course's lessons and Python's help, and questions on them.
 
-The lessons are read as they stand, so an edited lesson changes what is found. What it does not know: which questions
-people would ask.
+The lessons are read as they stand, in the repository or in the installed package, so an edited lesson changes what is
+found. What it does not know: which questions people would ask.
 """
 
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from smol_course.data import read_lines
 from smol_course.errors import CourseError
-from smol_course.settings import repository
+from smol_course.settings import course_files
 
 
 def questions() -> list[dict]:
@@ -47,7 +47,7 @@ def _asked_about() -> set[Path]:
     """The folders of the modules that contain a lesson which answers one of the questions."""
     sources = [question["source"] for question in questions() if question["corpus"] == "lessons"]
     lessons = {source.partition("#")[0] for source in sources if source}
-    return {path.parent for path in repository().glob("[0-9]*_*/*.md") if path.name in lessons}
+    return {path.parent for path in course_files("[0-9]*_*/*.md") if path.name in lessons}
 
 
 def _sections(name: str, text: str) -> list[dict]:

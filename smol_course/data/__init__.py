@@ -6,13 +6,11 @@ How they were written and labelled stands beside them, in ``CARD.md`` and ``CHOI
 import json
 import random
 import re
-from contextlib import suppress
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smol_course.errors import CourseError
-from smol_course.settings import repository
+from smol_course.settings import course_files
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -134,23 +132,13 @@ def study_runs(topic: str) -> dict[str, dict]:
     ``low``, ``high``, ``n`` and ``seed``), ``seconds``, ``peak_mb`` and ``failed`` (the message, or None). They are
     read in the repository, else in the installed package. Raises CourseError for a topic without results.
     """
-    file = _study_file(topic)
-    if file is None:
+    files = course_files(f"[0-9]*_*/studies/{topic}.json") if re.fullmatch(r"\w+", topic) else []
+    if not files:
         raise CourseError(f"There are no results of a study of {topic!r}: take the name of a notebook, such as dpo.")
-    runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
+    runs = json.loads(files[0].read_text(encoding="utf-8"))["runs"]
     return {
         name: run | {"results": {result["name"]: result for result in run["results"]}} for name, run in runs.items()
     }
-
-
-def _study_file(topic: str) -> Path | None:
-    """Where a study's results are, or None."""
-    if not re.fullmatch(r"\w+", topic):
-        return None
-    files = [Path(__file__).parents[1] / "studies" / f"{topic}.json"]
-    with suppress(CourseError):  # an installed package has no repository around it
-        files = [*sorted(repository().glob(f"[0-9]*_*/studies/{topic}.json")), *files]
-    return next((file for file in files if file.is_file()), None)
 
 
 def conversation(prompt: str, message: str, reply: str) -> dict[str, list[dict[str, str]]]:

@@ -16,9 +16,9 @@ from smol_course.errors import CourseError
 from smol_course.files import save_text
 from smol_course.runner import show
 from smol_course.runner.clean import strip_residue, tidy, unfit
-from smol_course.runner.kernel import Execution, environment, hub_wanted
+from smol_course.runner.kernel import Execution, environment
 from smol_course.runner.running import INTERRUPTED, label, new_folder
-from smol_course.runner.sources import Notebook, notebooks, tags
+from smol_course.runner.sources import Notebook, notebooks, read_ipynb, tags
 from smol_course.runner.staleness import (
     cells_sha256,
     edited,
@@ -43,7 +43,7 @@ def machine() -> str:
 def take_notebook(notebook: Notebook) -> None:
     """Make the cells of the ``.ipynb`` the text source's cells; the source's header stays. Nothing is executed."""
     source = notebook.read()
-    edited_cells = nbformat.read(notebook.ipynb, as_version=4).cells
+    edited_cells = read_ipynb(notebook.ipynb).cells
     source.cells = [
         nbformat.from_dict(
             {
@@ -99,7 +99,7 @@ def keep_outputs(notebook: Notebook) -> None:
 
     For a source of which the code does what it did: each working cell keeps its outputs, in order.
     """
-    built, node = nbformat.read(notebook.ipynb, as_version=4), notebook.read()
+    built, node = read_ipynb(notebook.ipynb), notebook.read()
     for cell, old in zip(working(node.cells), working(built.cells), strict=True):
         cell.outputs = old.outputs
     code = (cell for cell in node.cells if cell.cell_type == "code" and cell.source.strip())
@@ -124,7 +124,7 @@ def build(targets: list[str], text_only: bool, take: bool, hub: bool, fresh: boo
             for notebook in filter(edited, chosen):
                 take_notebook(notebook)
         _refuse_edited(chosen)
-        status = _build_all(_to_execute(chosen, fresh, console), targets, hub_wanted(hub), console)
+        status = _build_all(_to_execute(chosen, fresh, console), targets, hub, console)
         if status:
             return status
     changed = refresh_text(write=True)

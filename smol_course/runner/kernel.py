@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import threading
@@ -41,6 +42,20 @@ _QUIET = {
     "WANDB_MODE": "disabled",
     "GRADIO_ANALYTICS_ENABLED": "False",
 }
+KILLED = "its process was killed, most often because memory ran out"
+GRACE = 5.0  # seconds from the interruption of a cell that takes too long to the end of its kernel
+# When its standard input ends, however that comes, it ends the kernel and what the kernel started. It is a process of
+# its own because nothing inside the kernel runs during one long call into C, and nothing inside ours after a KILL.
+_WATCH = """
+import sys, psutil
+kernel = psutil.Process(int(sys.argv[1]))
+sys.stdin.read()
+for process in [*kernel.children(recursive=True), kernel]:
+    try:
+        process.kill()
+    except psutil.Error:
+        pass
+"""
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,8 @@ class Failure:
 class Execution:
     """An executed notebook with its costs: seconds of wall-clock time, peak memory in MB (10^6 bytes).
 
-    ``opened`` are the files below the course's folder that it opened, as paths from there.
+    ``opened`` are the files below the course's folder that it opened, as paths from there; ``reached`` is the number of
+    the last code cell that it came to.
     """
 
     node: NotebookNode
@@ -65,22 +81,14 @@ class Execution:
     peak_mb: int
     failure: Failure | None
     opened: tuple[str, ...] = ()
+    reached: int = 0
 
     @property
     def results(self) -> list[dict[str, Any]]:
         """What `metrics.record` left in the outputs, in order; the same name later replaces."""
-        by_name = {}
-        for output in outputs(self.node):
-            result = output.get("data", {}).get(RESULT)
-            if result:
-                by_name[result["name"]] = dict(result)
-        return list(by_name.values())
-
-
-def outputs(node: NotebookNode) -> Iterator[NotebookNode]:
-    """Yield the outputs of all cells in order."""
-    for cell in node.cells:
-        yield from cell.get("outputs", [])
+        every = [output for cell in self.node.cells for output in cell.get("outputs", [])]
+        results = [output.get("data", {}).get(RESULT) for output in every]
+        return list({r["name"]: dict(r) for r in results if isinstance(r, dict) and "name" in r}.values())
 
 
 class _ThisPython(KernelSpecManager):
@@ -123,17 +131,15 @@ def _resident(process: psutil.Process) -> int:
 
 
 def environment(run_folder: Path | None, hub: bool) -> dict[str, str]:
-    """Return the environment for a kernel: without the Hub unless allowed, and telling nobody anything."""
+    """Return the environment for a kernel: telling nobody anything, and without the Hub.
+
+    It is allowed by ``hub`` or by ``SMOL_HUB=1``.
+    """
     env = {**os.environ, **_QUIET, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     for name in ("SMOL_RUN", "SMOL_HUB", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
         env.pop(name, None)
-    env |= {"SMOL_HUB": "1"} if hub else {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    env |= {"SMOL_HUB": "1"} if hub or hub_allowed() else {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     return env | ({"SMOL_RUN": str(run_folder)} if run_folder else {})
-
-
-def hub_wanted(flag: bool) -> bool:
-    """Say whether the Hub is allowed: by ``--hub`` or by ``SMOL_HUB=1``."""
-    return flag or hub_allowed()
 
 
 def inject(node: NotebookNode, values: dict[str, Any]) -> NotebookNode:
@@ -155,15 +161,46 @@ async def _settle() -> None:
 
 
 @contextmanager
+def _watched(pid: int) -> Iterator[None]:
+    """At the end of the block, or when this process is killed, the kernel and all its children are killed."""
+    command = [sys.executable, "-c", _WATCH, str(pid)]
+    watch = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        yield
+    finally:
+        watch.stdin.close()
+        watch.wait()
+
+
+@contextmanager
+def _at_most(seconds: float | None, manager: AsyncKernelManager) -> Iterator[None]:
+    """Interrupt the kernel when the block takes longer than that, and kill it if it does not yield."""
+    ends = (manager.interrupt_kernel, manager.provisioner.kill)
+    # Each runs in a loop of its own: the main thread's waits for the cell.
+    after = (seconds, seconds + GRACE) if seconds else ()
+    timers = [threading.Timer(s, lambda end=end: asyncio.run(end())) for s, end in zip(after, ends, strict=False)]
+    for timer in timers:
+        timer.start()
+    try:
+        yield
+    finally:
+        for timer in timers:
+            timer.cancel()
+
+
+@contextmanager
 def _kernel(node: NotebookNode, folder: Path, env: dict[str, str]) -> Iterator[NotebookClient]:
     """A client whose kernel is gone at the end, whatever happened."""
     logging.getLogger("traitlets").setLevel(logging.CRITICAL)
     manager = AsyncKernelManager(kernel_spec_manager=_ThisPython())
     client = NotebookClient(node, km=manager, shutdown_kernel="immediate", allow_errors=False)
     try:
-        with client.setup_kernel(cleanup_kc=True, cwd=str(folder), env=env):
+        with client.setup_kernel(cleanup_kc=True, cwd=str(folder), env=env, stderr=subprocess.DEVNULL):
             try:
-                yield client
+                with _watched(manager.provisioner.pid):
+                    yield client
             except KeyboardInterrupt:
                 run_sync(_settle)()
                 raise
@@ -187,12 +224,21 @@ def _failing_line(cell: NotebookNode, traceback: list[str]) -> str:
     return lines[min(int(marked[1]), len(lines)) - 1 if marked else 0].strip()
 
 
-def _failure(cell: NotebookNode, k: int, n: int, error: Exception) -> Failure:
-    if isinstance(error, DeadKernelError):
-        return Failure(k, n, _failing_line(cell, []), "its process was killed, most often because memory ran out")
-    raised = next(output for output in cell.outputs if output.output_type == "error")
-    message = _COLOUR.sub("", f"{raised.ename}: {raised.evalue}".strip())
-    return Failure(k, n, _failing_line(cell, raised.traceback), message)
+def said(cell: NotebookNode) -> str | None:
+    """Return what the error among a cell's outputs says, or None if there is none."""
+    raised = next((output for output in cell.outputs if output.output_type == "error"), None)
+    return _COLOUR.sub("", f"{raised.ename}: {raised.evalue}".strip(" :")) if raised else None
+
+
+def _failure(cell: NotebookNode, k: int, n: int, error: Exception, too_long: float | None) -> Failure:
+    """How the cell failed, which its outputs say from now on if the kernel could not say it."""
+    kept = [output for output in cell.outputs if output.output_type != "error"]
+    traceback = [line for output in cell.outputs for line in output.get("traceback", [])]
+    ename, evalue = getattr(error, "ename", ""), getattr(error, "evalue", KILLED)
+    if too_long:
+        ename, evalue = "", f"it took longer than {too_long:g} seconds and was stopped"
+    cell.outputs = [*kept, nbformat.v4.new_output("error", ename=ename, evalue=evalue, traceback=traceback)]
+    return Failure(k, n, _failing_line(cell, traceback), said(cell) or "")
 
 
 def _record_opened(client: NotebookClient, root: Path, log: Path) -> None:
@@ -210,15 +256,17 @@ def execute(
     on_cell: Callable[[int], None] = lambda k: None,
     keep_going: bool = False,
     root: Path | None = None,
+    seconds: Callable[[NotebookNode], float | None] = lambda cell: None,
 ) -> Execution:
     """Execute a notebook's code cells in ``folder`` with the environment, filling in the outputs of ``node``.
 
     ``on_cell`` is called with the number of each code cell, from 1, before it runs. A failing cell ends it, unless
-    ``keep_going``. What it opens below ``root``, where that is given, is recorded. Raises CourseError if no kernel
-    starts; KeyboardInterrupt passes through, with the kernel ended.
+    ``keep_going`` and the kernel lives. ``seconds`` says how long a cell may take: then it is interrupted, and its
+    kernel is killed if it does not yield. What it opens below ``root``, where that is given, is recorded. Raises
+    CourseError if no kernel starts; KeyboardInterrupt passes through, with the kernel ended.
     """
     code = [(index, cell) for index, cell in enumerate(node.cells) if cell.cell_type == "code" and cell.source.strip()]
-    started, failure = time.monotonic(), None
+    started, failure, k = time.monotonic(), None, 0
     with tempfile.TemporaryDirectory() as scratch, _kernel(node, folder, env) as client:
         log = Path(scratch) / "opened.txt"
         if root:
@@ -228,13 +276,17 @@ def execute(
         try:
             for k, (index, cell) in enumerate(code, start=1):
                 on_cell(k)
+                limit, begun = seconds(cell), time.monotonic()
                 try:
-                    client.execute_cell(cell, index)
+                    with _at_most(limit, client.km):
+                        client.execute_cell(cell, index)
                 except (CellExecutionError, DeadKernelError) as error:
-                    failure = failure or _failure(cell, k, len(code), error)
+                    too_long = limit if limit and time.monotonic() - begun >= limit else None
+                    failed = _failure(cell, k, len(code), error, too_long)
+                    failure = failure or failed
                     if not keep_going or isinstance(error, DeadKernelError):
                         break
         finally:
             peak = memory.stop()
         opened = tuple(read_opened(log)) if root else ()
-    return Execution(node, time.monotonic() - started, peak, failure, opened)
+    return Execution(node, time.monotonic() - started, peak, failure, opened, k)

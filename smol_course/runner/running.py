@@ -8,22 +8,23 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from rich.console import Console
 
 from smol_course.errors import CourseError
 from smol_course.files import save_text
-from smol_course.runner import show
+from smol_course.runner import show, words
 from smol_course.runner.clean import strip_residue
-from smol_course.runner.kernel import environment, hub_wanted, inject
+from smol_course.runner.kernel import Failure, environment, inject
 from smol_course.runner.report import write_report
-from smol_course.runner.sources import Notebook, notebooks, settings_for
+from smol_course.runner.sources import Notebook, modules, notebooks, number, read_ipynb, settings_for
 from smol_course.runner.staleness import changed_files, opened_hashes, sources_sha256
-from smol_course.settings import repository
+from smol_course.settings import hub_allowed, repository
 
 INTERRUPTED = 130
 
@@ -31,7 +32,7 @@ INTERRUPTED = 130
 def new_folder(label: str) -> Path:
     """Make and return a new run folder, ``runs/<time>-<label>``. Raises CourseError if that is not possible."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+    for suffix in ("", *(f"-{k}" for k in range(2, 100))):
         folder = repository() / "runs" / f"{stamp}-{label}{suffix}"
         try:
             folder.mkdir(parents=True)
@@ -52,11 +53,11 @@ def label(targets: list[str]) -> str:
 
 
 def _held(folder: Path) -> FileLock | None:
-    """The run folder's lock, taken; None if another process is at work in it."""
+    """The run folder's lock, taken; None if another process is at work in it, or it cannot be written."""
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
-    except Timeout:
+    except OSError:
         return None
     return lock
 
@@ -67,11 +68,24 @@ def _unfinished(request: dict[str, Any]) -> tuple[Path, dict[str, Any], FileLock
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
             same = state["request"] == request and not state["finished"]
-        except (ValueError, KeyError, TypeError, OSError):
+            kept = {name: entry for name, entry in state["notebooks"].items() if _is_whole(entry, path.parent)}
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError):
             continue
         if same and (lock := _held(path.parent)):
-            return path.parent, state, lock
+            return path.parent, {**state, "notebooks": kept}, lock
     return None
+
+
+def _is_whole(entry: Any, folder: Path) -> bool:
+    """Whether a notebook's entry, and its file, are such that tables and report can be made from them."""
+    try:
+        read_ipynb(folder / entry["executed"])
+        texts = [entry["status"], entry["sources_sha256"], *(result["name"] for result in entry["results"])]
+        numbers = [entry["seconds"], entry["peak_mb"], *(result["value"] for result in entry["results"])]
+    except (CourseError, KeyError, TypeError):
+        return False
+    right = [isinstance(text, str) for text in texts] + [isinstance(number, float | int) for number in numbers]
+    return all(right) and isinstance(entry.get("opened"), dict)
 
 
 @contextmanager
@@ -104,8 +118,8 @@ def _done_before(chosen: list[Notebook], state: dict[str, Any]) -> list[str]:
 
 def _run_one(
     notebook: Notebook, title: str, values: dict[str, Any], hub: bool, folder: Path, console: Console
-) -> tuple[dict[str, Any], bool]:
-    """Execute one notebook into the folder; return its entry for the state, and whether all went well."""
+) -> dict[str, Any]:
+    """Execute one notebook into the folder; return its entry for the state."""
     sources = sources_sha256(notebook)
     node = inject(notebook.read(), values)
     executed = folder / f"{notebook.name.replace('/', '-')}.ipynb"
@@ -115,18 +129,16 @@ def _run_one(
     finally:
         # Also after an interruption: as far as it got.
         save_text(executed, nbformat.writes(strip_residue(node)))
-    entry = {
+    return {
         "sources_sha256": sources,
         "opened": opened_hashes(done.opened, notebook.root),
         "seconds": round(done.seconds, 1),
         "peak_mb": done.peak_mb,
         "status": "failed" if done.failure else "done",
+        "failure": done.failure and asdict(done.failure),
         "results": done.results,
         "executed": executed.name,
     }
-    if done.failure:
-        show.show_failure(console, notebook.name, done.failure, executed)
-    return entry, done.failure is None
 
 
 def run(targets: list[str], given: list[str], hub: bool, fresh: bool, console: Console) -> int:
@@ -136,20 +148,20 @@ def run(targets: list[str], given: list[str], hub: bool, fresh: bool, console: C
     target or parameter, before anything runs.
     """
     chosen = notebooks(targets)
-    values, hub = settings_for(chosen, given), hub_wanted(hub)
-    request = json.loads(json.dumps({"parameters": values, "hub": hub}))
+    values = settings_for(chosen, given)
+    request = json.loads(json.dumps({"parameters": values, "hub": hub or hub_allowed()}))
     with _run_folder(targets, request, fresh) as (folder, state):
         before = _done_before(chosen, state)
         if before:
             again = "the same command with --fresh runs them again"
             show.say(console, f"Going on in {folder.name}: {', '.join(before)} done already ({again}).")
-        for number, notebook in enumerate(chosen, start=1):
+        for place, notebook in enumerate(chosen, start=1):
             if notebook.name in before:
                 continue
             _save(folder, state)
-            title = f"{number}/{len(chosen)} {notebook.name}"
+            title = f"{place}/{len(chosen)} {notebook.name}"
             try:
-                entry, well = _run_one(notebook, title, values[notebook.name], hub, folder, console)
+                entry = _run_one(notebook, title, values[notebook.name], hub, folder, console)
             except KeyboardInterrupt:
                 kept = sum(entry["status"] == "done" for entry in state["notebooks"].values())
                 show.say(
@@ -160,7 +172,8 @@ def run(targets: list[str], given: list[str], hub: bool, fresh: bool, console: C
                 return INTERRUPTED
             state["notebooks"][notebook.name] = entry
             _save(folder, state)
-            if not well:
+            if entry["failure"]:
+                _conclude(folder, chosen, state, console)
                 return 1
         state["finished"] = True
         state["notebooks"] = {notebook.name: state["notebooks"][notebook.name] for notebook in chosen}
@@ -174,9 +187,30 @@ def _save(folder: Path, state: dict[str, Any]) -> None:
 
 
 def _conclude(folder: Path, chosen: list[Notebook], state: dict[str, Any], console: Console) -> None:
-    results = {name: entry["results"] for name, entry in state["notebooks"].items()}
-    show.show_table(console, "Costs", show.COSTS, show.cost_rows(state["notebooks"]))
-    show.show_table(console, "Other results", show.OTHERS, show.other_results(results))
-    show.show_table(console, "Before and after", show.BEFORE_AFTER, show.before_after(results))
-    title = f"smol-course: {', '.join(notebook.name for notebook in chosen)}"
-    show.say(console, f"Report: {write_report(folder, title, chosen, state)}")
+    """Say what failed, what came out, what it took and where to look next; the report has the rest."""
+    entries = {n.name: state["notebooks"][n.name] for n in chosen if n.name in state["notebooks"]}
+    failed = {name: entry for name, entry in entries.items() if entry.get("failure")}
+    title = chosen[0].name if len(chosen) == 1 else f"{len(chosen)} notebooks"
+    report = write_report(folder, f"smol-course: {title}", chosen, state)
+    show.say(console, "")
+    for name, entry in failed.items():
+        show.show_failure(console, name, Failure(**entry["failure"]), Path(_near(folder / entry["executed"])))
+        show.say(console, "")
+    show.show_results(console, {name: entry["results"] for name, entry in entries.items() if name not in failed})
+    show.say(console, "")
+    show.fold(console, f"{words.costs(entries)}.")
+    show.say(console, f"Every number, and the figures: {_near(report)}")
+    if failed:
+        show.fold(console, "When that is mended, the same command goes on from here.")
+        return
+    (first, *more), last = [_near(n.ipynb) for n in chosen], modules().index(chosen[-1].module) + 1
+    show.say(console, f"The notebooks as they ran: {_near(folder)}")
+    show.say(console, f"Next: {'the exercises at the end of each notebook' if more else 'its exercises, in ' + first}.")
+    show.fold(console, f"`smol check {chosen[0].name}` checks them, `smol progress` shows how far you are.")
+    if more and last < len(modules()):
+        show.fold(console, f"Or go on: `smol run {number(modules()[last])}`.")
+
+
+def _near(path: Path) -> str:
+    """The path from where the learner is, if it lies below."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

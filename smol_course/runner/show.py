@@ -1,20 +1,21 @@
-"""What the learner sees: live progress, and the tables of costs and results."""
+"""What the learner sees in the terminal: live progress, a failure, and the results in words."""
 
+import re
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from nbformat import NotebookNode
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from smol_course.runner.kernel import Execution, Failure, execute
+from smol_course.runner.words import Record, Result, duration, is_share, memory, results, value
 
-Rows = list[tuple[str, ...]]
 PLAIN_EVERY = 15.0  # seconds between two progress lines where there is no terminal
+FEW = 4  # up to so many notebooks, each gets its bars; more get a line each
 
 
 def say(console: Console, text: str) -> None:
@@ -22,14 +23,12 @@ def say(console: Console, text: str) -> None:
     console.print(text, soft_wrap=True)
 
 
-def duration(seconds: float) -> str:
-    """Return a time as people say it: ``42 s``, ``2.4 min``."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
-
-
-def memory(megabytes: float) -> str:
-    """Return a size as people say it: ``420 MB``, ``1.9 GB``."""
-    return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"
+def fold(console: Console, text: str, indent: str = "", style: str | None = None) -> None:
+    """Print a sentence; a terminal breaks it between words, and never between a number and its sign."""
+    width = console.width if console.is_terminal else 10**6
+    whole = re.sub(r"(?<=\d) (?=%|messages)|(?<=\bn) (?== )|(?<=\bn =) ", "\u00a0", text)
+    folded = textwrap.fill(whole, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    console.print(folded.replace("\u00a0", " "), soft_wrap=True, style=style)
 
 
 @contextmanager
@@ -77,58 +76,27 @@ def show_failure(console: Console, name: str, failure: Failure, kept: Path) -> N
     say(console, f"The notebook as far as it got: {kept}")
 
 
-def _number(record: dict[str, Any] | None) -> str:
-    if record is None:
-        return ""
-    span = f" ({record['low']:.3g} to {record['high']:.3g})" if record.get("low") is not None else ""
-    return f"{record['value']:.4g}{span}"
+def show_results(console: Console, found: dict[str, list[Record]]) -> None:
+    """Say what came out of each notebook, or run of a study, by its records: a sentence, with bars if they are few."""
+    widest = max(map(len, found), default=0)
+    for name, records in found.items():
+        said = results(records)[: 2 if len(found) == 1 else 1]
+        said = [result for result in said if result.rank == said[0].rank]
+        if len(found) > FEW or not said:
+            fold(console, f"{name:{widest}}  {said[0].line() if said else 'no number recorded'}", " " * 4)
+            continue
+        fold(console, name)
+        for result in said:
+            fold(console, f"  {result}", " " * 4, "bold")
+            _bars(console, result)
 
 
-def before_after(results: dict[str, list[dict[str, Any]]]) -> Rows:
-    """Return the rows (notebook, what, before, after, n) of the records ``before_X`` and ``after_X``.
-
-    ``results`` has for each notebook or run what it recorded. Where one of the two is missing, its place is empty.
-    """
-    rows = []
-    for notebook, records in results.items():
-        by_name = {record["name"]: record for record in records}
-        pairs = dict.fromkeys(name.split("_", 1)[1] for name in by_name if name.startswith(("before_", "after_")))
-        for what in pairs:
-            before, after = by_name.get(f"before_{what}"), by_name.get(f"after_{what}")
-            sizes = dict.fromkeys(str(r["n"]) for r in (before, after) if r and r.get("n") is not None)
-            rows.append((notebook, what.replace("_", " "), _number(before), _number(after), " / ".join(sizes)))
-    return rows
-
-
-def other_results(results: dict[str, list[dict[str, Any]]]) -> Rows:
-    """Return the rows (notebook, what, value, n) of all other records."""
-    return [
-        (notebook, record["name"].replace("_", " "), _number(record), str(record.get("n") or ""))
-        for notebook, records in results.items()
-        for record in records
-        if not record["name"].startswith(("before_", "after_"))
-    ]
-
-
-def cost_rows(entries: dict[str, dict[str, Any]]) -> Rows:
-    """Return the rows (notebook, time, peak memory, status) of a run's state."""
-    return [
-        (name, duration(entry["seconds"]), memory(entry["peak_mb"]), entry["status"]) for name, entry in entries.items()
-    ]
-
-
-COSTS = ("notebook", "time", "peak memory", "status")
-BEFORE_AFTER = ("notebook", "what", "before", "after", "n")
-OTHERS = ("notebook", "what", "value", "n")
-
-
-def show_table(console: Console, title: str, header: tuple[str, ...], rows: Rows) -> None:
-    """Print a table, or nothing if it has no rows."""
-    if not rows:
-        return
-    table = Table(title=title, title_justify="left")
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+def _bars(console: Console, result: Result) -> None:
+    """A bar for each share: up to its value, then in a lighter tone up to where its interval ends."""
+    full, light = "█░" if console.is_terminal and console.encoding.startswith("utf") else "#-"
+    width = min(50, console.width - 20)
+    for label, record in result.records.items():
+        if is_share(record):
+            filled = round(record["value"] * width)
+            reach = full * filled + light * (round((record.get("high") or 0) * width) - filled)
+            say(console, f"    {label:6} {reach:{width}} {value(record):>5}")

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import jupytext
+import nbformat
 from nbformat import NotebookNode
 
 from smol_course.errors import CourseError
+from smol_course.parameters import given, literal, must, stated
 from smol_course.settings import repository
 
+MOST_BYTES = 50_000_000  # of a notebook file: those of the course have less than half a million
 _MODULE = re.compile(r"\d+_\w+")
 _TARGET = re.compile(r"(?P<module>\d+(?:_\w+)?)(?:/(?:notebooks/)?(?P<topic>\w+)(?:\.ipynb|\.py)?)?")
 
@@ -64,6 +67,26 @@ class Notebook:
         if node.cells and node.cells[0].cell_type == "raw":
             raise CourseError(f"{self.source.name}: put what its header holds under `jupyter:`, or nobody reads it.")
         return node
+
+
+def read_ipynb(path: Path) -> NotebookNode:
+    """Return a notebook file's content, each cell with a kind, a text, and tags that are texts.
+
+    Raises CourseError for what is no such file.
+    """
+    if path.is_file() and path.stat().st_size > MOST_BYTES:
+        raise CourseError(f"{path} has more than {MOST_BYTES // 1_000_000} MB: clear its outputs in Jupyter.")
+    try:
+        node = nbformat.read(path, as_version=4)
+        for cell in node.cells:
+            marks = cell.metadata.get("tags", [])
+            if not (isinstance(marks, list) and all(isinstance(t, str) for t in (cell.cell_type, cell.source, *marks))):
+                raise TypeError
+    except OSError as error:
+        raise CourseError(f"{path} cannot be read ({error.strerror}): mend that and try again.") from error
+    except Exception as error:  # nbformat raises whatever Python raises where the file is not as it expected
+        raise CourseError(f"{path} is not a notebook that can be read: save it again in Jupyter.") from error
+    return node
 
 
 def modules() -> list[Path]:
@@ -124,56 +147,56 @@ def tags(cell: NotebookNode) -> set[str]:
 def parameters(node: NotebookNode, name: str) -> dict[str, Any]:
     """Return the names and default values of the cell tagged ``parameters``; ``name`` is for the message.
 
-    Raises CourseError if the cell holds anything but simple assignments of literals.
+    Raises CourseError if the cell holds anything but assignments of literals, and imports from the course.
     """
-    defaults: dict[str, Any] = {}
-    for cell in node.cells:
-        if "parameters" not in tags(cell):
-            continue
-        for line in ast.parse(cell.source).body:
-            try:
-                (target,) = line.targets  # type: ignore[attr-defined]
-                defaults[target.id] = ast.literal_eval(line.value)  # type: ignore[attr-defined]
-            except (AttributeError, TypeError, ValueError) as error:
-                raise CourseError(f"{name}: `{ast.unparse(line)}` is not a simple `name = literal`.") from error
-    return defaults
+    lines = _parameter_lines(node)
+    for line in lines:
+        if given(line) is None:
+            raise CourseError(f"{name}: `{ast.unparse(line)}` is not a simple `name = literal`.")
+    return {str(given(line)): ast.literal_eval(line.value) for line in lines}  # type: ignore[attr-defined]
 
 
-def fit(name: str, value: Any, default: Any) -> Any:
+def _parameter_lines(node: NotebookNode) -> list[ast.stmt]:
+    lines = [line for cell in node.cells if "parameters" in tags(cell) for line in ast.parse(cell.source).body]
+    return [line for line in lines if not isinstance(line, ast.ImportFrom) or line.module != "smol_course.parameters"]
+
+
+# What a parameter may be that states no range.
+_KINDS = {int: f"whole({-(10**18)})", float: "number(-1e300)", bool: "bool", str: "str", list: "list"}
+_KINDS[type(None)] = "number(-1e300, or_none=True)"
+
+
+def fit(name: str, value: Any, default: Any, written: str | None = None) -> Any:
     """Return the value in the type of the parameter's default (an int does for a float).
 
-    Raises CourseError if it is of another type.
+    ``written`` is the range as the notebook states it; without one, the default's type is. Raises CourseError for a
+    value outside.
     """
-    if default is None or type(value) is type(default):
-        return value
-    if isinstance(default, float) and type(value) is int:
-        return float(value)
-    raise CourseError(
-        f"{name} cannot be {value!r}: its default is {default!r}, so give it a value of type {type(default).__name__}."
-    )
+    must(name, value, written or _KINDS[type(default)])
+    return float(value) if isinstance(default, float) else value
 
 
-def settings_for(chosen: list[Notebook], given: list[str]) -> dict[str, dict[str, Any]]:
+def settings_for(chosen: list[Notebook], given_texts: list[str]) -> dict[str, dict[str, Any]]:
     """Return, for each notebook's name, the values that ``--set name=value`` (repeated) gives its parameters.
 
-    Raises CourseError for a text without ``=``, a name that no chosen notebook has, or a value of another type.
+    Raises CourseError for a text without ``=``, a name that no chosen notebook has, or a value that does not fit.
     """
-    defaults = {notebook.name: parameters(notebook.read(), notebook.name) for notebook in chosen}
+    nodes = {notebook.name: notebook.read() for notebook in chosen}
+    defaults = {name: parameters(node, name) for name, node in nodes.items()}
+    ranges = {name: stated(_parameter_lines(node)) for name, node in nodes.items()}
     known = sorted({name for names in defaults.values() for name in names})
     values: dict[str, dict[str, Any]] = {name: {} for name in defaults}
-    for text in given:
+    for text in given_texts:
         name, equals, raw = text.partition("=")
         name, raw = name.strip(), raw.strip()
         if not equals:
-            raise CourseError(f"--set {text} has no value: write --set name=value.")
+            raise CourseError(f"--set {ascii(text)[1:-1]} has no value: write --set name=value.")
         if name not in known:
             raise CourseError(f"No notebook here has a parameter {name!r}; they have: {', '.join(known) or 'none'}.")
-        try:
-            value = ast.literal_eval(raw)
-        except (ValueError, SyntaxError):
-            value = raw
+        value = literal(raw)
         for notebook, names in defaults.items():
             if name in names:
                 as_text = isinstance(names[name], str) and not isinstance(value, str)
-                values[notebook][name] = fit(name, raw if as_text else value, names[name])
+                fitting = fit(name, raw if as_text else value, names[name], ranges[notebook].get(name))
+                values[notebook][name] = fitting
     return values

@@ -15,14 +15,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from nbformat import NotebookNode
 
 from smol_course.files import sha256_of
-from smol_course.runner.sources import Notebook, parameters, tags
+from smol_course.runner.sources import Notebook, parameters, read_ipynb, tags
 from smol_course.runner.syntax import cell_shape, digest, package_hashes
 
-NOT_IN_STUDIES = {"exercise", "check", "study"}
+NOT_IN_STUDIES = {"exercise", "check", "study", "install"}
 _GENERATED = re.compile(rb"(<!--smol:.*?-->).*?(<!--/smol-->)", re.DOTALL)
 # What a run folder or a learner's copy holds is no source; nor are outputs, which are derived from one.
 _NO_SOURCES = re.compile(r"runs/|.*\.ipynb$|.*\.(lock|tmp)$|(.*/)?__pycache__/")
@@ -37,8 +36,12 @@ def cells_sha256(cells: Iterable[NotebookNode]) -> str:
 
 
 def working(cells: Iterable[NotebookNode]) -> list[NotebookNode]:
-    """Return the code cells that do something: those of comments and imports from the course only are left out."""
-    return [cell for cell in cells if cell.cell_type == "code" and cell_shape(cell.source)]
+    """Return the code cells that do something where results are measured.
+
+    Left out are those of comments and imports from the course only, and the one that installs the course on Colab.
+    """
+    code = (cell for cell in cells if cell.cell_type == "code" and "install" not in tags(cell))
+    return [cell for cell in code if cell_shape(cell.source)]
 
 
 def code_sha256(cells: Iterable[NotebookNode]) -> str:
@@ -127,7 +130,7 @@ def recorded(notebook: Notebook) -> dict[str, Any]:
     """Return what the built notebook says of its run, or nothing if there is none."""
     if not notebook.ipynb.is_file():
         return {}
-    return nbformat.read(notebook.ipynb, as_version=4).metadata.get("smol", {})
+    return read_ipynb(notebook.ipynb).metadata.get("smol", {})
 
 
 def outputs_stand(notebook: Notebook) -> str | None:
@@ -150,7 +153,7 @@ def stale(notebook: Notebook) -> str | None:
     reason = outputs_stand(notebook)
     if reason:
         return f"{notebook.name}: {reason}: {build}."
-    if cells_sha256(nbformat.read(notebook.ipynb, as_version=4).cells) != cells_sha256(notebook.read().cells):
+    if cells_sha256(read_ipynb(notebook.ipynb).cells) != cells_sha256(notebook.read().cells):
         return f"{notebook.name}: the cells of the notebook and of its text source differ: {build}."
     _warn(notebook, recorded(notebook), package_of(notebook), "outputs")
     return _stale_study(notebook)
@@ -198,5 +201,5 @@ def edited(notebook: Notebook) -> bool:
     """Say whether someone edited the ``.ipynb`` itself: its cells are neither the source's nor what was built."""
     if not notebook.ipynb.is_file():
         return False
-    present = cells_sha256(nbformat.read(notebook.ipynb, as_version=4).cells)
+    present = cells_sha256(read_ipynb(notebook.ipynb).cells)
     return present not in {cells_sha256(notebook.read().cells), recorded(notebook).get("cells_sha256")}

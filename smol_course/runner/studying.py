@@ -18,7 +18,7 @@ from smol_course.errors import CourseError
 from smol_course.files import save_text
 from smol_course.runner import building, show
 from smol_course.runner.clean import strip_residue
-from smol_course.runner.kernel import environment, hub_wanted, inject
+from smol_course.runner.kernel import environment, inject
 from smol_course.runner.running import INTERRUPTED, new_folder
 from smol_course.runner.sources import Notebook, fit, notebooks, parameters
 from smol_course.runner.staleness import (
@@ -97,7 +97,7 @@ def study(target: str, only: str | None, hub: bool, console: Console) -> int:
             continue
         title = f"{wanted.index(name) + 1}/{len(wanted)} {name}"
         try:
-            done[name] = _one_run(notebook, runs[name], title, folder / name, hub_wanted(hub), console)
+            done[name] = _one_run(notebook, runs[name], title, folder / name, hub, console)
         except KeyboardInterrupt:
             show.say(
                 console,
@@ -154,9 +154,7 @@ def _save(notebook: Notebook, sources: str, runs: dict[str, Any]) -> None:
 def _conclude(
     notebook: Notebook, done: dict[str, Any], surprises: dict[str, str], folder: Path, console: Console
 ) -> int:
-    results = {name: entry["results"] for name, entry in done.items()}
-    show.show_table(console, "Other results", ("run", *show.OTHERS[1:]), show.other_results(results))
-    show.show_table(console, "Before and after", ("run", *show.BEFORE_AFTER[1:]), show.before_after(results))
+    show.show_results(console, {name: entry["results"] for name, entry in done.items()})
     show.say(console, f"Results: {notebook.study_results}")
     if not surprises:
         shutil.rmtree(folder, ignore_errors=True)

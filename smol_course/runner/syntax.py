@@ -45,7 +45,12 @@ def parsed(source: str) -> ast.Module | None:
 def cell_shape(source: str) -> Any:
     """Return what a code cell does; [] for one of comments and imports from the package only."""
     tree = parsed(source)
-    return source.replace("\r\n", "\n").rstrip() if tree is None else shape(tree.body)
+    return source.replace("\r\n", "\n").rstrip() if tree is None else shape([_plain(line) for line in tree.body])
+
+
+def _plain(line: ast.stmt) -> ast.stmt:
+    """The statement without an annotation, which says what may be assigned and does nothing."""
+    return ast.Assign([line.target], line.value) if isinstance(line, ast.AnnAssign) and line.value else line
 
 
 def digest(content: Any) -> str:

@@ -12,25 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from smol_course.errors import CourseError
 from smol_course.exercises import LEVELS, all_exercises
 from smol_course.files import save_text
-from smol_course.runner.show import duration, memory
 from smol_course.runner.sources import Notebook, modules, notebooks
+from smol_course.runner.staleness import recorded
+from smol_course.runner.words import duration, interval, memory, percent
 from smol_course.settings import address, repository
 
 _PLACE = re.compile(r"(<!--smol:(\w+)((?: [^\s>]+)*)(?: ?|\n(.*?)\n)-->)(.*?)(<!--/smol-->)", re.DOTALL)
 _BAR = re.compile(r"(?<!\\)\|")  # one that no backslash stands before
 _PLAIN = re.compile(r"[-−\d.,]*( %)?")
 NOT_YET = "not measured yet"
-
-
-def _metadata(notebook: Notebook) -> dict[str, Any]:
-    if not notebook.ipynb.is_file():
-        return {}
-    return nbformat.read(notebook.ipynb, as_version=4).metadata.get("smol", {})
 
 
 def _study_run(notebook: Notebook, run: str) -> dict[str, Any]:
@@ -57,13 +50,14 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _costs(page: Path, module: str) -> str:
-    """The table of a module's notebooks with what each costs."""
+    """The table of a module's notebooks with what each costs, and where it opens."""
     rows = []
     for notebook in notebooks([module]):
-        cost = _metadata(notebook)
+        cost = recorded(notebook)
         numbers = (duration(cost["seconds"]), memory(cost["peak_mb"]), cost["machine"]) if cost else (NOT_YET, "", "")
-        rows.append((f"[{notebook.topic.replace('_', ' ')}]({_link(notebook.ipynb, page)})", *numbers))
-    return _table(("notebook", "time", "peak memory", "measured on"), rows)
+        link = f"[{notebook.topic.replace('_', ' ')}]({_link(notebook.ipynb, page)})"
+        rows.append((link, *numbers, _colab(page, notebook.name)))
+    return _table(("notebook", "time", "peak memory", "measured on", ""), rows)
 
 
 def _modules(page: Path) -> str:
@@ -76,16 +70,12 @@ def _modules(page: Path) -> str:
         )
         title = heading[1].strip() if heading else module.name.replace("_", " ")
         every = notebooks([module.name.partition("_")[0]]) if any((module / "notebooks").glob("*.py")) else []
-        costs = [_metadata(notebook) for notebook in every]
+        costs = [recorded(notebook) for notebook in every]
         numbers = (NOT_YET, "")
         if costs and all(costs):
             numbers = (duration(sum(c["seconds"] for c in costs)), memory(max(c["peak_mb"] for c in costs)))
         rows.append((f"[{title}]({_link(readme, page)})", str(len(every)), *numbers))
     return _table(("module", "notebooks", "time", "peak memory"), rows)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}"
 
 
 def _value(page: Path, name: str, number: str, form: str) -> str:
@@ -96,23 +86,22 @@ def _value(page: Path, name: str, number: str, form: str) -> str:
     """
     (notebook,) = notebooks([name])
     run, _, number = number.rpartition(":")
-    built = _metadata(notebook) if run in ("", "notebook") else _study_run(notebook, run)
+    built = recorded(notebook) if run in ("", "notebook") else _study_run(notebook, run)
     if not built:
         return NOT_YET
-    recorded = {record["name"]: record for record in built.get("results", [])}
-    if number not in recorded:
-        raise CourseError(f"{name} recorded no {number!r}; it recorded: {', '.join(recorded) or 'nothing'}.")
-    record = recorded[number]
+    records = {record["name"]: record for record in built.get("results", [])}
+    if number not in records:
+        raise CourseError(f"{name} recorded no {number!r}; it recorded: {', '.join(records) or 'nothing'}.")
+    record = records[number]
     value = record["value"]
     if form == "%":
-        return f"{_percent(value)} %"
+        return f"{percent(value)} %"
     if form == "x":
         return f"{value:.1f} times"
     if form == "%ci":
         if record["low"] is None or record["high"] is None or record["n"] is None:
             raise CourseError(f"{name} recorded {number!r} without interval or n: write %.")
-        span = f"{_percent(record['low'])} to {_percent(record['high'])}"
-        return f"{_percent(value)} % ({span}, n = {record['n']})"
+        return f"{percent(value)} % ({interval(record, percent)}, n = {record['n']})"
     try:
         return format(value, form)
     except (TypeError, ValueError) as error:
@@ -179,11 +168,11 @@ def _address(page: Path) -> str:
 
 
 def _colab(page: Path, name: str) -> str:
-    """A link that opens the notebook in Colab."""
+    """The badge that opens the notebook in Colab."""
     (notebook,) = notebooks([name])
     place = notebook.ipynb.relative_to(notebook.root).as_posix()
-    project = address().removeprefix("https://github.com/")
-    return f"[Open in Colab](https://colab.research.google.com/github/{project}/blob/main/{place})"
+    colab, project = "https://colab.research.google.com", address().removeprefix("https://github.com/")
+    return f"[![Open in Colab]({colab}/assets/colab-badge.svg)]({colab}/github/{project}/blob/main/{place})"
 
 
 _FILLERS: dict[str, Callable[..., str]] = {
