@@ -54,8 +54,14 @@ def _changes_mistake(given: tuple[int, int], before: list[bool], after: list[boo
         (sum(after), sum(before)): "These are the right answers of each model: count those that changed.",
         (sum(before), sum(after)): "These are the right answers of each model, before and after: count changes.",
         (max(0, gained - lost), max(0, lost - gained)): "This is the net change: gains and losses are counted apart.",
-        (pairs.count((True, True)), pairs.count((False, False))): "These are the messages that did not change.",
-        (sum(after), len(after) - sum(after)): "These are the second model's right and wrong answers.",
+        (
+            pairs.count((True, True)),
+            pairs.count((False, False)),
+        ): "These are the messages that did not change: count those on which the models differ.",
+        (
+            sum(after),
+            len(after) - sum(after),
+        ): "These are the second model's right and wrong answers: count where the two models differ.",
     }
     return known.get(given, f"Of {len(before)} messages {gained} are gained and {lost} lost; yours: {given}.")
 
@@ -103,9 +109,17 @@ _TURTLE = Exercise(
 # How many messages are right for both, gained, lost, wrong for both.
 _TABLES = ((150, 30, 10, 110), (40, 2, 12, 26))
 _DRAWS = 2000
-# Few messages, as 1 (gained) and 0, whose interval chance does not move: in the first, the last message counts much, in
-# the second the first does. So every message must be drawn as often as any other.
-_FEW = (([0, 0, 0, 0, 0, 1], (0.0, 0.5)), ([1, 1, 0, 0, 0], (0.0, 0.8)))
+# Few messages, as 1 (gained), 0 and -1 (lost), whose interval chance does not move, and what to look at: in the first,
+# the last message counts much, in the second the first does. So every message must be drawn as often as any other. In
+# the others, 97 % of the draws lie below 5/9, so that 95 % of them, and neither 94 nor more, reach to it.
+_EACH = "Can every message, also the first and the last, be drawn, and as often as any other?"
+_QUANTILES = "Are 2.5 % of all draws cut off at each end?"
+_FEW = (
+    ([0, 0, 0, 0, 0, 1], _DRAWS, (0.0, 0.5), _EACH),
+    ([1, 1, 0, 0, 0], _DRAWS, (0.0, 0.8), _EACH),
+    ([1, 1, 0, 0, 0, 0, 0, 0, 0], 10 * _DRAWS, (0.0, 5 / 9), _QUANTILES),
+    ([-1, -1, 0, 0, 0, 0, 0, 0, 0], 10 * _DRAWS, (-5 / 9, 0.0), _QUANTILES),
+)
 
 
 def _right_and_wrong(table: tuple[int, int, int, int]) -> tuple[list[bool], list[bool]]:
@@ -171,14 +185,13 @@ def _judge_interval(answer: Any) -> str | None:
         wanted, yours = (f"{lower:.3f} to {upper:.3f}" for lower, upper in (ways[""], (low, high)))
         case = f"With {len(before)} messages, {table[1]} gained and {table[2]} lost,"
         return f"{case} it is about {wanted}; yours: {yours}."
-    for changes, right in _FEW:
-        before, after = [not change for change in changes], [True] * len(changes)
-        low, high = _two_numbers(call(answer, before, after, _DRAWS, numpy.random.default_rng(0)))
+    for changes, draws, right, look in _FEW:
+        before, after = [change < 1 for change in changes], [change > -1 for change in changes]
+        low, high = _two_numbers(call(answer, before, after, draws, numpy.random.default_rng(0)))
         if not _near((low, high), right):
             return (
-                f"With {changes} as after minus before, the interval is {right[0]} to {right[1]}; yours is "
-                f"{low:.3g} to {high:.3g}. Can every message, also the first and the last, be drawn, and as often as "
-                "any other?"
+                f"With {changes} as after minus before, the interval is {right[0]:.3g} to {right[1]:.3g}; yours is "
+                f"{low:.3g} to {high:.3g}. {look}"
             )
     return None
 

@@ -186,18 +186,20 @@ _GATE_MISTAKES: dict[str, Callable[[_Results, _Results], str]] = {
     "Any drop fails here: 4 gained and 6 lost is what chance gives, so that passes.": _gate(
         fails=lambda gained, lost: lost > gained
     ),
-    "Yours always says 'cannot tell': a hundred messages that both were asked are enough.": lambda b, a: "cannot tell",
+    "Yours always says 'cannot tell': a hundred messages asked of both models are enough to tell.": lambda b, a: (
+        "cannot tell"
+    ),
     "Yours never fails: 2 gained and 16 lost is more than chance gives.": _gate(fails=lambda gained, lost: False),
     "Pair by name and not by place: the two dictionaries may have another order.": _by_place,
     "It fails for having got better: look which of gained and lost is larger.": _gate(
         fails=lambda gained, lost: _p(gained, lost) < 0.05
     ),
-    "With 25 messages nothing can be told: fewer than 30 that both were asked are too few.": _gate(fewest=0),
+    "Only 25 messages were asked of both models: with fewer than 30, say 'cannot tell'.": _gate(fewest=0),
     "30 messages are enough: fewer than 30 are too few.": _gate(fewest=_FEWEST + 1),
-    "Messages that only one of them was asked are counted: compare those that both were asked.": _gate(
+    "You count messages that only one model was asked: compare those that are in both dictionaries.": _gate(
         ids=lambda before, after: [*before, *(name for name in after if name not in before)]
     ),
-    "Of the messages that only one of them was asked, none counts towards the 30.": _all_of_before,
+    "You count 30 in one dictionary: what counts is how many messages are in both.": _all_of_before,
     "That is the p of one side: double the tail, or take mcnemar's p.": _gate(
         fails=lambda gained, lost: lost > gained and _p(gained, lost) / 2 < 0.05
     ),

@@ -140,6 +140,8 @@ _MOST_CALLS = 64
 class _See:
     """Answers questions about a group's weeks, and remembers how it was asked."""
 
+    __name__ = "see"  # as a message says it
+
     def __init__(self, group: dict[str, set[int]]) -> None:
         self.group, self.calls, self.asked = group, 0, []
 

@@ -27,6 +27,8 @@ MUTANTS = {
         ("rng.integers(0, n, (draws, n))", "rng.integers(-1, n, (draws, n))"),
         ("rng.integers(0, n, (draws, n))", "rng.integers(0, n - 1, (draws, n))"),
         ("[0.025, 0.975]", "[0.04, 0.96]"),
+        ("[0.025, 0.975]", "[0.025, 0.96525]"),
+        ("[0.025, 0.975]", "[0.03475, 0.975]"),
     ),
 }
 NULLS = ["null"] * 10
