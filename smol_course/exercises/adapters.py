@@ -24,8 +24,8 @@ _CASES: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
     ("other weights", {"name": "other", "sha256": _OTHER}, {"base": _SMOL, "base_sha256": _OURS}, "no"),
     (
         "the same name, other weights",
-        {"name": _SMOL, "sha256": _OTHER},
-        {"base": _SMOL, "base_sha256": _OURS},
+        {"name": _SMOL, "sha256": _OURS},
+        {"base": _SMOL, "base_sha256": _OTHER},
         "no",
     ),
     (
