@@ -188,8 +188,8 @@ def _judge_batch(answer: Any) -> str | None:
         output = expect(call(answer, *copies, list(names)), torch.Tensor, "what mixed_batch returns")
         wanted = _rows(x, weight, adapters, names)
         if output.shape != wanted.shape:
-            shape = tuple(output.shape)
-            return f"mixed_batch gives a tensor of shape {shape}; rows by outputs is {tuple(wanted.shape)}."
+            found, right = tuple(output.shape), tuple(wanted.shape)
+            return f"mixed_batch gives a tensor of shape {found}, not {right}: each row of x has one row of outputs."
         mistake = _batch_mistake(output.detach().float(), wanted, x, weight, adapters, names)
         same = torch.equal(copies[0], x) and torch.equal(copies[1], weight)
         if not same:

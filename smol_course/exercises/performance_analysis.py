@@ -12,8 +12,9 @@ from smol_course.exercises import Exercise, Nearly, call, compared, expect, numb
 
 # --- 🐢 Perplexity ------------------------------------------------------------------------------------------
 
-# Mean nats per token of each page, and how many tokens it has. In the first, no two mistakes give one number.
-_PAGES = (([2.0, 3.0, 4.5], [400, 100, 20]), ([1.5], [64]), ([3.0, 3.0], [10, 1000]))
+# Mean nats per token of each page, and how many tokens it has. In the first, no two mistakes give one number; the sum
+# of the second is no whole number; in the third, two pages are alike, and both count.
+_PAGES = (([2.0, 3.0, 4.5], [400, 100, 20]), ([1.53], [7]), ([3.0, 3.0, 1.25], [10, 10, 40]))
 
 
 def _perplexity(losses: list[float], tokens: list[int]) -> float:
@@ -98,9 +99,11 @@ def _tables(kinds: str) -> tuple[_Results, _Results]:
     return before, after
 
 
-def _apart(before: _Results, after: _Results, only_before: int = 0, only_after: int = 0) -> tuple[_Results, _Results]:
-    """The same with messages that only one of them was asked, all of them at the beginning."""
-    old, new = {f"old-{k}": True for k in range(only_before)}, {f"new-{k}": False for k in range(only_after)}
+def _apart(
+    before: _Results, after: _Results, only_before: int = 0, only_after: int = 0, right: bool = False
+) -> tuple[_Results, _Results]:
+    """The same with messages that only one of them was asked, all of them at the beginning; ``right``: those after."""
+    old, new = {f"old-{k}": True for k in range(only_before)}, {f"new-{k}": right for k in range(only_after)}
     return old | before, new | after
 
 
@@ -127,7 +130,7 @@ _GATES: tuple[tuple[_Results, _Results, str, str], ...] = (
         "3 gained and 3 lost of the messages that both were asked",
     ),
     (
-        *_apart(_NAMED[0], {f"other-{name}": right for name, right in _NAMED[1].items()}, 40),
+        *_apart(_NAMED[0], {f"other-{name}": right for name, right in _NAMED[1].items()}, 40, 40),
         "cannot tell",
         "no message was asked of both",
     ),
@@ -139,6 +142,11 @@ _GATES: tuple[tuple[_Results, _Results, str, str], ...] = (
     (*_tables("l" * 10 + "+" * 19), "cannot tell", "29 messages are too few"),
     (*_tables("l" * 10 + "+" * 20), "fail", "30 messages are enough, and 10 of them were lost"),
     (*_tables("l" + "+" * 30 + "gg" + "l" * 9), "fail", "2 gained and 10 lost: p = 0.039"),
+    (
+        *_apart(*_tables("l" + "+" * 30 + "gg" + "l" * 9), only_after=40, right=True),
+        "fail",
+        "2 gained and 10 lost of the messages that both were asked",
+    ),
     (*_turned(*_tables("l" + "+" * 30 + "gg" + "l" * 8)), "pass", "2 gained and 9 lost: p = 0.065"),
     (*_tables("g" + "+" * 30 + "l" * 11 + "gg"), "pass", "3 gained and 11 lost: p = 0.057"),
     (*_tables("-" * 30 + "g" * 25 + "l" * 42), "fail", "25 gained and 42 lost: p = 0.0498"),
