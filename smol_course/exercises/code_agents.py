@@ -120,7 +120,7 @@ _TURTLE = Exercise(
 _GOOD = (
     ("a call", 'add("gym", 18)', "added gym", [("add", ("gym", 18), {})]),
     ("a named argument", 'add("gym", start=18)', "added gym", [("add", ("gym",), {"start": 18})]),
-    ("a list of constants", 'count(["a", "b", None, -1])', 4, [("count", (["a", "b", None, -1],), {})]),
+    ("a list of constants", 'count(["a", "b", None, -1.5])', 4, [("count", (["a", "b", None, -1.5],), {})]),
     ("a call in a call", "count(find('gym'))", 2, [("find", ("gym",), {}), ("count", (["gym", "gym"],), {})]),
     ("an earlier name", "x = find('gym')\ncount(x)", 2, [("find", ("gym",), {}), ("count", (["gym", "gym"],), {})]),
     ("an assignment at the end", "find('a')\ny = 3", 3, [("find", ("a",), {})]),

@@ -39,6 +39,7 @@ _WEEKS = (
     ("another start", [_event("gym", start="10:00")], [_GYM], False),
     ("another day", [_event("gym", "tuesday")], [_GYM], False),
     ("another title", [_event("swim")], [_GYM], False),
+    ("another title of the same letters", [_event("tea")], [_event("eat")], False),
     (
         "two titles exchanged",
         [_event("lunch"), _event("gym", "friday", "12:30")],
@@ -84,6 +85,7 @@ def _week_mistake(what: str, right: bool) -> str:
         "another start": "the start counts, too.",
         "another day": "the day counts, too.",
         "another title": "the title counts, too.",
+        "another title of the same letters": "compare titles as they are read, but for upper and lower case.",
         "two titles exchanged": "each event has its own title: the three belong together.",
         "two days exchanged": "each event has its own day: the three belong together.",
         "two starts exchanged": "each event has its own start: the three belong together.",
@@ -197,6 +199,7 @@ _RUNS: tuple[tuple[str, list[tuple[str, str]], int, str | None], ...] = (
         None,
     ),
     ("one call to and fro between two observations", [_A, _D, _A, _D], 9, "to and fro"),
+    ("to and fro twice and a half", [_D, _A, _D, _A, _D], 9, "to and fro"),
     ("two calls to and fro with one observation", [("a()", "ok"), ("b()", "ok")] * 2, 9, "to and fro"),
     ("the same pair twice behind its observation", [("show()", "nothing"), _A, _A], 9, None),
     ("the same pair twice behind its call", [_D, _A, _A], 9, None),
