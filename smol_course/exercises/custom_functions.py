@@ -23,6 +23,7 @@ _PAIRS = (
     ("59 minutes apart, in two hours", _event("friday", "09:59"), _event("friday", "10:58"), True),
     ("half an hour apart, in two hours", _event("friday", "09:40"), _event("friday", "10:10"), True),
     ("far apart", _event("friday", "08:30"), _event("friday", "18:00"), False),
+    ("another day, the later one first", _event("tuesday", "09:00"), _event("monday", "09:30"), False),
 )
 
 
