@@ -21,22 +21,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smol_course.data import SYSTEM_PROMPT, choices, events
+from smol_course.data import SYSTEM_PROMPT, events
 from smol_course.errors import CourseError
+from smol_course.evaluation.comparisons import Comparison, bootstrap, by_group, compare
+from smol_course.evaluation.questions import choices
 from smol_course.files import write_json, writing
 from smol_course.hardware import describe_short
-from smol_course.metrics import (
-    FIELDS,
-    Comparison,
-    bootstrap,
-    by_group,
-    compare,
-    event_right,
-    field_f1,
-    fields_right,
-    parse_event,
-    wilson,
-)
+from smol_course.metrics import FIELDS, event_right, field_f1, fields_right, parse_event, wilson
 from smol_course.models import MODEL, answer, artifact, find_model, merged, weights_sha256
 
 if TYPE_CHECKING:

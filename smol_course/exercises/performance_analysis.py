@@ -250,7 +250,7 @@ _DOG = Exercise(
         "First the messages that both were asked: the names that are keys of both dictionaries. Fewer than 30?",
         "Then count gained (wrong before, right after) and lost (right before, wrong after).",
         "Were both models equally good, each changed message would be a coin toss. How often do `gained + lost` coins "
-        "fall at least as unevenly? `smol_course.metrics.mcnemar` computes it, or `math.comb` does.",
+        "fall at least as unevenly? `smol_course.evaluation.comparisons.mcnemar` says it, or `math.comb` does.",
         "Fail only if lost is the larger one and that chance is below 0.05.",
     ),
     wrong=(
