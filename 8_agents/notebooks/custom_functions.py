@@ -407,7 +407,7 @@ pd.DataFrame({run: {name: results[name]["value"] for name in names if name in re
 #
 # **Goal:** the calendar's central rule. **Input:** `one` and `other`, two events as dictionaries with `day` and `start`
 # (24-hour `HH:MM`). **Output:** `True` if they overlap, else `False`. Both last 60 minutes; events that only touch do not
-# clash. **Judged by:** ten pairs. Stuck? `hint("custom_functions/turtle")`.
+# clash. **Judged by:** nine pairs. Stuck? `hint("custom_functions/turtle")`.
 
 # %% tags=["exercise"]
 def clash(one, other):

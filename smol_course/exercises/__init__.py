@@ -478,7 +478,7 @@ class _Short(reprlib.Repr):
         return f"something of type {type(value).__name__}"
 
     def repr_function(self, value: Any, level: int) -> str:
-        return value.__name__.lstrip("_")
+        return value.__name__
 
     repr_type = repr_method = repr_builtin_function_or_method = repr_function
 
