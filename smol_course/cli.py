@@ -3,6 +3,7 @@ something is wrong that the learner can mend."""
 
 import signal
 import sys
+from itertools import groupby
 from typing import Annotated
 
 from smol_course.errors import CourseError
@@ -32,6 +33,13 @@ Targets = Annotated[
 Hub = Annotated[bool, typer.Option("--hub", help="allow downloads from the Hugging Face Hub")]
 
 
+def _run(command: str, *given: object) -> None:
+    """Call the runner, which takes a moment to import, and end with the status that it returns."""
+    from smol_course import runner
+
+    raise typer.Exit(getattr(runner, command)(*given, console))
+
+
 @app.command()
 def run(
     targets: Targets = None,
@@ -43,9 +51,7 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="do not go on with an unfinished run")] = False,
 ) -> None:
     """Run notebooks from top to bottom and show their results; your own notebooks are not touched."""
-    from smol_course import runner
-
-    raise typer.Exit(runner.run(targets or [], given or [], hub, fresh, console))
+    _run("run", targets or [], given or [], hub, fresh)
 
 
 @app.command()
@@ -55,9 +61,7 @@ def study(
     hub: Hub = False,
 ) -> None:
     """Run the seeds, sweeps and controls behind a notebook's figures; goes on where it stopped."""
-    from smol_course import runner
-
-    raise typer.Exit(runner.study(target, only, hub, console))
+    _run("study", target, only, hub)
 
 
 @app.command()
@@ -65,9 +69,7 @@ def check(
     notebook: Annotated[str, typer.Argument(help="your notebook's path, or a name such as 1/chat_templates")],
 ) -> None:
     """Check the exercises of your notebook."""
-    from smol_course import runner
-
-    raise typer.Exit(runner.check(notebook, console))
+    _run("check", notebook)
 
 
 @app.command()
@@ -76,17 +78,15 @@ def progress() -> None:
     from smol_course import runner
     from smol_course.exercises import all_exercises, solved
 
-    done, topics = solved(), {}
-    for exercise in all_exercises():
-        topics.setdefault(exercise.id.split("/")[0], []).append(exercise)
-    for module in runner.modules():
+    done, exercises = solved(), all_exercises()
+    for module, notebooks in groupby(runner.notebooks(), key=lambda notebook: notebook.module):
         console.print(module.name.replace("_", " "))
-        for notebook in runner.notebooks([runner.number(module)]) if any(module.glob("notebooks/*.py")) else []:
+        for notebook in notebooks:
             console.print(f"  {notebook.name}")
-            for exercise in topics.get(notebook.topic, []):
-                console.print(f"    {exercise.level} {'✅' if exercise.id in done else 'open'}  {exercise.goal}")
-    known = {exercise.id for exercises in topics.values() for exercise in exercises}
-    console.print(f"{len(done & known)} of {len(known)} exercises solved.")
+            for exercise in exercises:
+                if exercise.id.split("/")[0] == notebook.topic:
+                    console.print(f"    {exercise.level} {'✅' if exercise.id in done else 'open'}  {exercise.goal}")
+    console.print(f"{sum(exercise.id in done for exercise in exercises)} of {len(exercises)} exercises solved.")
 
 
 @app.command()
@@ -116,9 +116,7 @@ def build(
     fresh: Annotated[bool, typer.Option("--fresh", help="run also those whose code does what it did")] = False,
 ) -> None:
     """For authors: run notebooks whose code or data changed, write them with their outputs, and refill the tables."""
-    from smol_course import runner
-
-    raise typer.Exit(runner.build(targets or [], text_only, take, hub, fresh, console))
+    _run("build", targets or [], text_only, take, hub, fresh)
 
 
 def main() -> None:

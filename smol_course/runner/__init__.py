@@ -6,7 +6,7 @@ It knows notebooks as cells with tags and outputs, and nothing of models or data
 from smol_course.runner.building import build
 from smol_course.runner.checking import check
 from smol_course.runner.running import run
-from smol_course.runner.sources import Notebook, modules, notebooks, number
+from smol_course.runner.sources import Notebook, modules, notebooks
 from smol_course.runner.staleness import sources_sha256, stale
 from smol_course.runner.studying import study
 from smol_course.runner.text import refresh_text
@@ -17,7 +17,6 @@ __all__ = [
     "check",
     "modules",
     "notebooks",
-    "number",
     "refresh_text",
     "run",
     "sources_sha256",

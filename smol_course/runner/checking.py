@@ -9,7 +9,7 @@ from rich.console import Console
 from smol_course.errors import CourseError
 from smol_course.runner import show
 from smol_course.runner.kernel import environment, execute, said
-from smol_course.runner.sources import notebooks, read_ipynb, tags
+from smol_course.runner.sources import one_notebook, read_ipynb, tags
 
 CHECK = "application/vnd.smol.check+json"
 _SETUP = {"parameters", "setup"}
@@ -21,16 +21,13 @@ SETUP_SECONDS, SECONDS = 900, 60
 def _opened(target: str) -> tuple[NotebookNode, Path]:
     """The learner's notebook and its folder; a target such as 1/chat_templates means the notebook in its module."""
     path = Path(target)
-    if path.suffix == ".ipynb":
+    if path.suffix != ".ipynb":
+        notebook = one_notebook(target)
+        path = notebook.ipynb
         if not path.is_file():
-            raise CourseError(f"There is no notebook {target}: give its path, or a name such as 1/chat_templates.")
-    else:
-        chosen = notebooks([target])
-        if len(chosen) != 1:
-            raise CourseError(f"Check one notebook at a time: {', '.join(n.name for n in chosen)}.")
-        path = chosen[0].ipynb
-        if not path.is_file():
-            return chosen[0].read(), chosen[0].source.parent
+            return notebook.read(), path.parent
+    elif not path.is_file():
+        raise CourseError(f"There is no notebook {target}: give its path, or a name such as 1/chat_templates.")
     return read_ipynb(path), path.parent
 
 
@@ -48,10 +45,7 @@ def check(target: str, console: Console) -> int:
     many = sum("exercise" in tags(cell) for cell in cells)
     ran = "only the cells of its parameters, setup, exercises and checks run"
     show.say(console, f"Checking {target}: {many} exercise{'s' * (many != 1)}; {ran}.")
-    try:
-        _run(node, [cell for cell in cells if cell.source.strip()], target, folder)
-    except KeyboardInterrupt:
-        return 130
+    _run(node, [cell for cell in cells if cell.source.strip()], target, folder)
     solved = True
     for line, right in _answers(cells):
         show.say(console, line)

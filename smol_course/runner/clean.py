@@ -23,9 +23,13 @@ _HTML_BAR = re.compile(r"<div>\s*<progress\b.*?</progress>.*?</div>|<progress\b.
 
 def strip_residue(node: NotebookNode) -> NotebookNode:
     """Remove progress bars and widgets from the outputs, join texts printed piece by piece; return the notebook."""
+    from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
+
     for cell in node.cells:
         if cell.cell_type == "code":
-            cell.outputs = _joined([output for output in cell.outputs if not _residue(output)])
+            cell.outputs = [output for output in cell.outputs if not _residue(output)]
+            # Where a printed text was cut depends on the clock.
+            CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
     node.metadata.pop("widgets", None)
     return node
 
@@ -38,18 +42,6 @@ def _residue(output: NotebookNode) -> bool:
         data["text/html"] = _HTML_BAR.sub("", data["text/html"])
         return not re.sub(r"<[^>]+>|\s", "", data["text/html"])
     return _WIDGET in data
-
-
-def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Neighbouring pieces of one stream become one: where they were cut depends on the clock."""
-    joined: list[NotebookNode] = []
-    for output in outputs:
-        last = joined[-1] if joined else None
-        if last and output.output_type == last.output_type == "stream" and output.name == last.name:
-            last.text += output.text
-        else:
-            joined.append(output)
-    return joined
 
 
 def tidy(node: NotebookNode, metadata: dict[str, Any]) -> NotebookNode:
@@ -65,8 +57,7 @@ def tidy(node: NotebookNode, metadata: dict[str, Any]) -> NotebookNode:
     )
     seen: dict[str, int] = {}
     for cell in node.cells:
-        kept = {"tags": sorted(tags(cell))} if tags(cell) else {}
-        cell.metadata = nbformat.from_dict(kept)
+        cell.metadata = nbformat.from_dict({"tags": sorted(tags(cell))} if tags(cell) else {})
         name = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
         seen[name] = seen.get(name, 0) + 1
         cell["id"] = name if seen[name] == 1 else f"{name}-{seen[name]}"
@@ -78,9 +69,7 @@ def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for key, item in value.items():
-            if key not in {"image/png", "image/jpeg"}:
-                yield from _texts(item)
+        yield from _texts([item for key, item in value.items() if key not in {"image/png", "image/jpeg"}])
     elif isinstance(value, list):
         for item in value:
             yield from _texts(item)
@@ -91,10 +80,9 @@ def unfit(node: NotebookNode, root: Path) -> str | None:
     places = [str(p) for p in (root, Path.home(), Path(sys.prefix), cache_folder(), data_folder())]
     places = [place for place in places if len(place) > 3]
     pattern = re.compile("|".join(re.escape(form) for p in places for form in (p, p.replace("\\", "/"))) + r"(?!\w)")
-    k = 0
-    for cell in node.cells:
-        k += cell.cell_type == "code"
-        for output in cell.get("outputs", []):
+    code = [cell for cell in node.cells if cell.cell_type == "code"]
+    for k, cell in enumerate(code, start=1):
+        for output in cell.outputs:
             if output.output_type == "error":
                 return f"cell {k} shows an error ({output.ename}): mend the cell"
             path_shown = next((m for text in _texts(output) if (m := pattern.search(text))), None)
@@ -102,11 +90,7 @@ def unfit(node: NotebookNode, root: Path) -> str | None:
                 return f"cell {k} shows a path of this machine ({path_shown[0]}…): print less in that cell"
     size = len(nbformat.writes(node).encode())
     if size > MOST_BYTES:
-        return f"it has {size // 1000} KB, more than {MOST_BYTES // 1000}: {_largest(node)}"
+        most, k = max((len(json.dumps(cell.outputs)), k) for k, cell in enumerate(code, start=1))
+        largest = f"cell {k} has the largest output, {most // 1000} KB"
+        return f"it has {size // 1000} KB, more than {MOST_BYTES // 1000}: {largest}"
     return None
-
-
-def _largest(node: NotebookNode) -> str:
-    sizes = [len(json.dumps(cell.get("outputs", []))) for cell in node.cells if cell.cell_type == "code"]
-    most = max(range(len(sizes)), key=sizes.__getitem__)
-    return f"cell {most + 1} has the largest output, {sizes[most] // 1000} KB"

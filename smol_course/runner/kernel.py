@@ -14,14 +14,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import psutil
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
@@ -91,43 +92,15 @@ class Execution:
         return list({r["name"]: dict(r) for r in results if isinstance(r, dict) and "name" in r}.values())
 
 
-class _ThisPython(KernelSpecManager):
-    """Answers every kernel name with the Python that runs this, whatever `python3` kernels are installed."""
-
-    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
-        return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
-
-
-class _Memory(threading.Thread):
-    """Polls the memory of a process and its children until told to stop."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self._process, self._ended, self.peak = psutil.Process(pid), threading.Event(), 0
-
-    def run(self) -> None:
-        while True:
-            try:
-                family = [self._process, *self._process.children(recursive=True)]
-                self.peak = max(self.peak, sum(_resident(process) for process in family))
-            except psutil.Error:
-                return
-            if self._ended.wait(0.25):
-                return
-
-    def stop(self) -> int:
-        """Poll a last time and return the peak in MB."""
-        self._ended.set()
-        self.join()
-        return round(self.peak / 1e6)
-
-
-def _resident(process: psutil.Process) -> int:
-    try:
-        return process.memory_info().rss
-    except psutil.Error:
-        return 0
+def _peak_mb(pid: int, ended: threading.Event) -> int:
+    """Poll the memory of a process and its children until the event; return the peak."""
+    peak = 0
+    while True:
+        with suppress(psutil.Error):  # one of them has just ended
+            process = psutil.Process(pid)
+            peak = max(peak, sum(each.memory_info().rss for each in [process, *process.children(recursive=True)]))
+        if ended.wait(0.25):
+            return round(peak / 1e6)
 
 
 def environment(run_folder: Path | None, hub: bool) -> dict[str, str]:
@@ -196,7 +169,8 @@ def _at_most(seconds: float | None, manager: AsyncKernelManager) -> Iterator[Non
 def _kernel(node: NotebookNode, folder: Path, env: dict[str, str]) -> Iterator[NotebookClient]:
     """A client whose kernel is gone at the end, whatever happened."""
     logging.getLogger("traitlets").setLevel(logging.CRITICAL)
-    manager = AsyncKernelManager(kernel_spec_manager=_ThisPython())
+    # Without folders to look in, it finds the Python that runs this, whatever `python3` kernels are installed.
+    manager = AsyncKernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
     client = NotebookClient(node, km=manager, shutdown_kernel="immediate", allow_errors=False)
     try:
         # What a kernel says on its own standard error is for its programmers.
@@ -209,8 +183,8 @@ def _kernel(node: NotebookNode, folder: Path, env: dict[str, str]) -> Iterator[N
         if manager.has_kernel:
             run_sync(manager.shutdown_kernel)(now=True)
         raise
-    except RuntimeError as error:
-        if "Kernel" not in str(error):
+    except (RuntimeError, NoSuchKernel) as error:
+        if "kernel" not in str(error).lower():
             raise
         raise CourseError(f"{sys.executable} starts no notebook kernel: run `uv sync` and try again.") from error
 
@@ -266,13 +240,13 @@ def execute(
     """
     code = [(index, cell) for index, cell in enumerate(node.cells) if cell.cell_type == "code" and cell.source.strip()]
     started, failure, k = time.monotonic(), None, 0
-    with tempfile.TemporaryDirectory() as scratch, _kernel(node, folder, env) as client:
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor() as pool, _kernel(node, folder, env) as client:
         log = Path(scratch) / "opened.txt"
         if root:
             _record_opened(client, root, log)
-        memory = _Memory(client.km.provisioner.pid)
-        memory.start()
+        ended = threading.Event()
         try:
+            peak = pool.submit(_peak_mb, client.km.provisioner.pid, ended)
             for k, (index, cell) in enumerate(code, start=1):
                 on_cell(k)
                 limit, begun = seconds(cell), time.monotonic()
@@ -286,6 +260,6 @@ def execute(
                     if not keep_going or isinstance(error, DeadKernelError):
                         break
         finally:
-            peak = memory.stop()
+            ended.set()
         opened = tuple(read_opened(log)) if root else ()
-    return Execution(node, time.monotonic() - started, peak, failure, opened, k)
+    return Execution(node, time.monotonic() - started, peak.result(), failure, opened, k)

@@ -34,7 +34,7 @@ def write_report(folder: Path, title: str, chosen: list[Notebook], state: dict[s
     ``state`` is the run's state: its ``notebooks`` contain each executed notebook's file name, costs and results, and
     where it failed. Notebooks that did not run are left out.
     """
-    entries = {n.name: state["notebooks"][n.name] for n in chosen if n.name in state["notebooks"]}
+    entries = state["notebooks"]
     files = jinja2.FileSystemLoader(Path(__file__).parent)
     page = jinja2.Environment(loader=files, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     text = page.get_template("report.html.j2").render(

@@ -6,44 +6,38 @@ was asked for and what is done) and ``report.html``. It never touches a learner'
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from filelock import FileLock
+from nbformat import NotebookNode
 from rich.console import Console
 
 from smol_course.errors import CourseError
-from smol_course.files import save_text
+from smol_course.files import save_text, writing
 from smol_course.runner import show, words
 from smol_course.runner.clean import strip_residue
-from smol_course.runner.kernel import Failure, environment, inject
+from smol_course.runner.kernel import environment, execute, inject
 from smol_course.runner.report import write_report
 from smol_course.runner.sources import Notebook, notebooks, read_ipynb, settings_for
 from smol_course.runner.staleness import changed_files, opened_hashes, sources_sha256
 from smol_course.settings import hub_allowed, repository
 
-INTERRUPTED = 130
-
 
 def new_folder(label: str) -> Path:
     """Make and return a new run folder, ``runs/<time>-<label>``. Raises CourseError if that is not possible."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    for suffix in ("", *(f"-{k}" for k in range(2, 100))):
-        folder = repository() / "runs" / f"{stamp}-{label}{suffix}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise CourseError(
-                f"{folder.parent} cannot be written ({error.strerror}): free space or mend it."
-            ) from error
-        return folder
-    raise CourseError("There are too many runs at once: wait a second and try again.")
+    runs = repository() / "runs"
+    with writing(str(runs), "free space or mend it"):
+        runs.mkdir(exist_ok=True)
+        while True:
+            folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{label}"
+            with suppress(FileExistsError):  # another of this second: wait for the next one
+                folder.mkdir()
+                return folder
+            time.sleep(0.1)
 
 
 def label(targets: list[str]) -> str:
@@ -88,98 +82,97 @@ def _is_whole(entry: Any, folder: Path) -> bool:
     return entry["status"] == "done" and isinstance(entry.get("opened"), dict)
 
 
-@contextmanager
-def _run_folder(targets: list[str], request: dict[str, Any], fresh: bool) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The folder and state to go on with, or new ones; locked meanwhile."""
-    unfinished = None if fresh else _unfinished(request)
-    if unfinished:
-        folder, state, lock = unfinished
-    else:
-        folder = new_folder(label(targets))
-        state, lock = {"request": request, "finished": False, "notebooks": {}}, FileLock(folder / ".lock")
-        lock.acquire()
-    try:
-        yield folder, state
-    finally:
-        lock.release()
-
-
 def _done_before(chosen: list[Notebook], state: dict[str, Any]) -> list[str]:
     """The names of the notebooks that ran without failing and whose sources are still the same."""
     return [
         notebook.name
         for notebook in chosen
         if (entry := state["notebooks"].get(notebook.name))
-        and entry["status"] == "done"
         and entry["sources_sha256"] == sources_sha256(notebook)
         and not changed_files(entry.get("opened", {}), notebook.root)
     ]
 
 
-def _run_one(
-    notebook: Notebook, title: str, values: dict[str, Any], hub: bool, folder: Path, console: Console
-) -> dict[str, Any]:
-    """Execute one notebook into the folder; return its entry for the state."""
-    sources = sources_sha256(notebook)
-    node = inject(notebook.read(), values)
-    executed = folder / f"{notebook.name.replace('/', '-')}.ipynb"
+def executed(notebook: Notebook, node: NotebookNode, title: str, folder: Path, hub: bool, console: Console) -> dict:
+    """Execute a notebook's cells, with ``folder`` as the run folder, and live progress under the title.
+
+    They are saved as `kept_at` says, also after an interruption: as far as they got. Return what is to be noted: the
+    costs, the results, the files that were opened, and how it failed, or None.
+    """
     try:
-        env = environment(folder, hub)
-        done = show.execute_watched(console, title, node, notebook.source.parent, env, notebook.root)
+        with show.watching(console, title, node) as on_cell:
+            done = execute(node, notebook.source.parent, environment(folder, hub), on_cell, root=notebook.root)
     finally:
-        # Also after an interruption: as far as it got.
-        save_text(executed, nbformat.writes(strip_residue(node)))
+        save_text(kept_at(folder, notebook), nbformat.writes(strip_residue(node)))
+    if not done.failure:
+        show.say(console, f"{title}: done in {words.duration(done.seconds)}, at most {words.memory(done.peak_mb)}")
     return {
-        "sources_sha256": sources,
         "opened": opened_hashes(done.opened, notebook.root),
         "seconds": round(done.seconds, 1),
         "peak_mb": done.peak_mb,
-        "status": "failed" if done.failure else "done",
-        "failure": done.failure and asdict(done.failure),
         "results": done.results,
-        "executed": executed.name,
+        "failure": done.failure and asdict(done.failure),
     }
 
 
+def kept_at(folder: Path, notebook: Notebook) -> Path:
+    """Return where a run folder contains the notebook as it ran."""
+    return folder / f"{notebook.name.replace('/', '-')}.ipynb"
+
+
 def run(targets: list[str], given: list[str], hub: bool, fresh: bool, console: Console) -> int:
-    """Run the notebooks that the targets name and return the exit status: 0, 1 if one failed, 130 if interrupted.
+    """Run the notebooks that the targets name and return the exit status: 0, or 1 if one failed.
 
     ``given`` are the ``name=value`` texts of ``--set``; ``fresh`` does not resume. Raises CourseError for an unknown
-    target or parameter, before anything runs.
+    target or parameter, before anything runs; KeyboardInterrupt passes through, when it is said what is kept.
     """
     chosen = notebooks(targets)
     values = settings_for(chosen, given)
     request = json.loads(json.dumps({"parameters": values, "hub": hub or hub_allowed()}))
-    with _run_folder(targets, request, fresh) as (folder, state):
-        before = _done_before(chosen, state)
-        if before:
-            again = "the same command with --fresh runs them again"
-            show.say(console, f"Going on in {folder.name}: {', '.join(before)} done already ({again}).")
-        for place, notebook in enumerate(chosen, start=1):
-            if notebook.name in before:
-                continue
-            _save(folder, state)
-            title = f"{place}/{len(chosen)} {notebook.name}"
-            try:
-                entry = _run_one(notebook, title, values[notebook.name], hub, folder, console)
-            except KeyboardInterrupt:
-                kept = sum(entry["status"] == "done" for entry in state["notebooks"].values())
-                show.say(
-                    console,
-                    f"Stopped in {notebook.name}; {kept} of {len(chosen)} notebooks are done and kept.",
-                )
-                show.say(console, f"The same command{', without --fresh,' if fresh else ''} goes on from here.")
-                return INTERRUPTED
-            state["notebooks"][notebook.name] = entry
-            _save(folder, state)
-            if entry["failure"]:
-                _conclude(folder, chosen, state, console)
-                return 1
-        state["finished"] = True
-        state["notebooks"] = {notebook.name: state["notebooks"][notebook.name] for notebook in chosen}
+    unfinished = None if fresh else _unfinished(request)
+    if unfinished:
+        folder, state, lock = unfinished
+    else:
+        folder = new_folder(label(targets))
+        state, lock = {"request": request, "finished": False, "notebooks": {}}, _held(folder)
+    try:
+        return _run_all(chosen, values, hub, folder, state, console)
+    except KeyboardInterrupt:
+        show.say(console, f"The same command{', without --fresh,' if fresh else ''} goes on from here.")
+        raise
+    finally:
+        lock.release()
+
+
+def _run_all(
+    chosen: list[Notebook], values: dict[str, Any], hub: bool, folder: Path, state: dict[str, Any], console: Console
+) -> int:
+    before, entries = _done_before(chosen, state), state["notebooks"]
+    if before:
+        again = "the same command with --fresh runs them again"
+        show.say(console, f"Going on in {folder.name}: {', '.join(before)} done already ({again}).")
+    for place, notebook in enumerate(chosen, start=1):
+        if notebook.name in before:
+            continue
         _save(folder, state)
-        _conclude(folder, chosen, state, console)
-    return 0
+        node, sources = inject(notebook.read(), values[notebook.name]), sources_sha256(notebook)
+        try:
+            entry = executed(notebook, node, f"{place}/{len(chosen)} {notebook.name}", folder, hub, console)
+        except KeyboardInterrupt:
+            kept = sum(entry["status"] == "done" for entry in entries.values())
+            show.say(console, f"Stopped in {notebook.name}; {kept} of {len(chosen)} notebooks are done and kept.")
+            raise
+        status = "failed" if entry["failure"] else "done"
+        entry |= {"sources_sha256": sources, "status": status, "executed": kept_at(folder, notebook).name}
+        entries[notebook.name] = entry
+        if entry["failure"]:
+            break
+    else:
+        state["finished"] = True
+    state["notebooks"] = {notebook.name: entries[notebook.name] for notebook in chosen if notebook.name in entries}
+    _save(folder, state)
+    _conclude(folder, chosen, state, console)
+    return 0 if state["finished"] else 1
 
 
 def _save(folder: Path, state: dict[str, Any]) -> None:
@@ -188,13 +181,13 @@ def _save(folder: Path, state: dict[str, Any]) -> None:
 
 def _conclude(folder: Path, chosen: list[Notebook], state: dict[str, Any], console: Console) -> None:
     """Say what failed, what came out, what it took and where to look next; the report has the rest."""
-    entries = {n.name: state["notebooks"][n.name] for n in chosen if n.name in state["notebooks"]}
+    entries = state["notebooks"]
     failed = {name: entry for name, entry in entries.items() if entry["status"] == "failed"}
     title = chosen[0].name if len(chosen) == 1 else f"{len(chosen)} notebooks"
     report = write_report(folder, f"smol-course: {title}", chosen, state)
     for name, entry in failed.items():
         show.say(console, "")
-        show.show_failure(console, name, Failure(**entry["failure"]), folder / entry["executed"])
+        show.show_failure(console, name, entry["failure"], folder / entry["executed"])
     show.say(console, "")
     show.show_results(console, {name: entry["results"] for name, entry in entries.items() if name not in failed})
     last = chosen[-1]

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from nbformat import NotebookNode
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from smol_course.runner.kernel import Execution, Failure, execute
-from smol_course.runner.words import Record, Result, duration, is_share, memory, results, value
+from smol_course.runner.words import Record, Result, duration, is_share, results, value
 
 PLAIN_EVERY = 15.0  # seconds between two progress lines where there is no terminal
 FEW = 4  # up to so many notebooks, each gets its bars; more get a line each
@@ -33,15 +33,15 @@ def fold(console: Console, text: str, indent: str = "", style: str | None = None
 
 
 @contextmanager
-def _watching(console: Console, title: str, cells: int) -> Iterator[Callable[[int], None]]:
-    """Show which cell runs and the time gone; without a terminal a plain line now and then."""
+def watching(console: Console, title: str, node: NotebookNode) -> Iterator[Callable[[int], None]]:
+    """Show which cell runs and the time gone; without a terminal a plain line now and then.
+
+    Yields what is to be called with the number of each code cell, from 1, before it runs.
+    """
+    cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in node.cells)
     if console.is_terminal:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[cell]}"),
-        )
-        with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[cell]}"), TimeElapsedColumn()
+        with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task(title, total=cells, cell="starting")
             yield lambda k: progress.update(task, completed=k - 1, cell=f"cell {k} of {cells}")
         return
@@ -57,24 +57,10 @@ def _watching(console: Console, title: str, cells: int) -> Iterator[Callable[[in
     yield on_cell
 
 
-def execute_watched(
-    console: Console, title: str, node: NotebookNode, folder: Path, env: dict[str, str], root: Path | None = None
-) -> Execution:
-    """Execute a notebook as `kernel.execute` does, with live progress under the title, and a line when it is done."""
-    cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in node.cells)
-    with _watching(console, title, cells) as on_cell:
-        done = execute(node, folder, env, on_cell, root=root)
-    if not done.failure:
-        say(console, f"{title}: done in {duration(done.seconds)}, at most {memory(done.peak_mb)}")
-    return done
-
-
-def show_failure(console: Console, name: str, failure: Failure, kept: Path) -> None:
-    """Say in a few lines which notebook failed, where, with what message, and where to look."""
-    say(console, f"{name} failed in cell {failure.cell} of {failure.of}:")
-    say(console, f"    {failure.line}")
-    say(console, failure.message)
-    say(console, f"The notebook as far as it got: {kept}")
+def show_failure(console: Console, name: str, failure: dict[str, Any], kept: Path) -> None:
+    """Say in a few lines which notebook failed, where, with what message (a `kernel.Failure`), and where to look."""
+    say(console, f"{name} failed in cell {failure['cell']} of {failure['of']}:")
+    say(console, f"    {failure['line']}\n{failure['message']}\nThe notebook as far as it got: {kept}")
 
 
 def show_results(console: Console, found: dict[str, list[Record]]) -> None:

@@ -104,11 +104,8 @@ def _topics(module: Path) -> list[Notebook]:
     """The module's notebooks in the order in which its README names them; unnamed ones come last."""
     readme = module / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    named = list(dict.fromkeys(re.findall(r"notebooks/(\w+)\.ipynb", text)))
-    sources = sorted(
-        (module / "notebooks").glob("*.py"),
-        key=lambda path: (named.index(path.stem) if path.stem in named else len(named), path.stem),
-    )
+    places = {path: text.find(f"notebooks/{path.stem}.ipynb") for path in (module / "notebooks").glob("*.py")}
+    sources = sorted(places, key=lambda path: (places[path] < 0, places[path], path.stem))
     return [Notebook(f"{number(module)}/{path.stem}", path) for path in sources]
 
 
@@ -128,6 +125,14 @@ def notebooks(targets: Iterable[str] = ()) -> list[Notebook]:
             raise CourseError(f"There is no notebook {target!r}; the targets are: all, {names}.")
         chosen |= {notebook.name: notebook for notebook in named}
     return list(chosen.values())
+
+
+def one_notebook(target: str) -> Notebook:
+    """Return the notebook that the target names. Raises CourseError if it names none, or several."""
+    named = notebooks([target])
+    if len(named) > 1:
+        raise CourseError(f"{target} is more than one notebook: choose one of {', '.join(n.name for n in named)}.")
+    return named[0]
 
 
 def _is_named(notebook: Notebook, target: str) -> bool:
@@ -187,8 +192,7 @@ def settings_for(chosen: list[Notebook], given_texts: list[str]) -> dict[str, di
     known = sorted({name for names in defaults.values() for name in names})
     values: dict[str, dict[str, Any]] = {name: {} for name in defaults}
     for text in given_texts:
-        name, equals, raw = text.partition("=")
-        name, raw = name.strip(), raw.strip()
+        name, equals, raw = (part.strip() for part in text.partition("="))
         if not equals:
             raise CourseError(f"--set {ascii(text)[1:-1]} has no value: write --set name=value.")
         if name not in known:
@@ -197,6 +201,6 @@ def settings_for(chosen: list[Notebook], given_texts: list[str]) -> dict[str, di
         for notebook, names in defaults.items():
             if name in names:
                 as_text = isinstance(names[name], str) and not isinstance(value, str)
-                fitting = fit(name, raw if as_text else value, names[name], ranges[notebook].get(name))
-                values[notebook][name] = fitting
+                written = ranges[notebook].get(name)
+                values[notebook][name] = fit(name, raw if as_text else value, names[name], written)
     return values

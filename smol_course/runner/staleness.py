@@ -25,14 +25,11 @@ NOT_IN_STUDIES = {"exercise", "check", "study", "install"}
 _GENERATED = re.compile(rb"(<!--smol:.*?-->).*?(<!--/smol-->)", re.DOTALL)
 # What a run folder or a learner's copy holds is no source; nor are outputs, which are derived from one.
 _NO_SOURCES = re.compile(r"runs/|.*\.ipynb$|.*\.(lock|tmp)$|(.*/)?__pycache__/")
-# What a study's file says of its runs, besides their results.
-_BOOKKEEPING = {"opened"}
 
 
 def cells_sha256(cells: Iterable[NotebookNode]) -> str:
     """Return the hash of what the cells say (kind, tags, text), line endings and outputs aside."""
-    content = [[cell.cell_type, sorted(tags(cell)), cell.source.replace("\r\n", "\n").rstrip()] for cell in cells]
-    return digest(content)
+    return digest([[cell.cell_type, sorted(tags(cell)), cell.source.replace("\r\n", "\n").rstrip()] for cell in cells])
 
 
 def working(cells: Iterable[NotebookNode]) -> list[NotebookNode]:
@@ -112,9 +109,10 @@ def file_hash(path: Path) -> str:
     if path.suffix == ".md":
         said = _GENERATED.sub(rb"\1\2", said)
     if path.suffix == ".json" and path.parent.name == "studies":
-        runs = json.loads(said)["runs"].items()
-        kept = {run: {key: entry[key] for key in entry.keys() - _BOOKKEEPING} for run, entry in runs}
-        said = json.dumps(kept, sort_keys=True).encode()
+        runs = json.loads(said)["runs"]
+        for run in runs.values():
+            run.pop("opened", None)
+        said = json.dumps(runs, sort_keys=True).encode()
     return hashlib.sha256(said if b"\0" in said[:8000] else said.replace(b"\r\n", b"\n")).hexdigest()[:12]
 
 
@@ -128,15 +126,12 @@ def changed_files(opened: dict[str, str], root: Path) -> list[str]:
 
 def recorded(notebook: Notebook) -> dict[str, Any]:
     """Return what the built notebook says of its run, or nothing if there is none."""
-    if not notebook.ipynb.is_file():
-        return {}
-    return read_ipynb(notebook.ipynb).metadata.get("smol", {})
+    return read_ipynb(notebook.ipynb).metadata.get("smol", {}) if notebook.ipynb.is_file() else {}
 
 
 def outputs_stand(notebook: Notebook) -> str | None:
     """Say in a few words why the outputs in git are not those of this code and these files, or return None."""
-    known = recorded(notebook)
-    if not known:
+    if not (known := recorded(notebook)):
         return "it has no outputs yet"
     if known.get("sources_sha256") != sources_sha256(notebook):
         return "its code changed after its outputs"
@@ -150,8 +145,7 @@ def stale(notebook: Notebook) -> str | None:
     Other pinned requirements, and other code of the package, only warn.
     """
     build = f"run `smol build {notebook.name}`"
-    reason = outputs_stand(notebook)
-    if reason:
+    if reason := outputs_stand(notebook):
         return f"{notebook.name}: {reason}: {build}."
     if cells_sha256(read_ipynb(notebook.ipynb).cells) != cells_sha256(notebook.read().cells):
         return f"{notebook.name}: the cells of the notebook and of its text source differ: {build}."

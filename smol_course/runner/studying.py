@@ -8,28 +8,18 @@ an interrupted study goes on where it stopped.
 import json
 import runpy
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from rich.console import Console
 
 from smol_course.errors import CourseError
 from smol_course.files import save_text
-from smol_course.runner import building, show
-from smol_course.runner.clean import strip_residue
-from smol_course.runner.kernel import environment, inject
-from smol_course.runner.running import INTERRUPTED, new_folder
-from smol_course.runner.sources import Notebook, fit, notebooks, parameters
-from smol_course.runner.staleness import (
-    opened_hashes,
-    package_of,
-    requirements_sha256,
-    stale_run,
-    study_node,
-    study_sha256,
-    values,
-)
+from smol_course.runner import building, show, staleness
+from smol_course.runner.kernel import inject
+from smol_course.runner.running import executed, kept_at, new_folder
+from smol_course.runner.sources import Notebook, fit, one_notebook, parameters
 
 
 def _runs(notebook: Notebook, only: str | None) -> dict[str, dict[str, Any]]:
@@ -66,99 +56,65 @@ def _surprise(run: dict[str, Any], failed: str | None) -> str | None:
 
 def _recorded(notebook: Notebook, sources: str) -> dict[str, Any]:
     """The results so far, or empty ones if the sources changed since."""
-    try:
+    with suppress(OSError, ValueError, KeyError):
         recorded = json.loads(notebook.study_results.read_text(encoding="utf-8"))
         if recorded["sources_sha256"] == sources:
             return recorded["runs"]
-    except (OSError, ValueError, KeyError):
-        pass
     return {}
 
 
 def study(target: str, only: str | None, hub: bool, console: Console) -> int:
-    """Run the study of one notebook and return the exit status: 0, 1 if a run ended unexpectedly, 130 if interrupted.
+    """Run the study of one notebook and return the exit status: 0, or 1 if a run ended unexpectedly.
 
     ``only`` runs one run. Runs done already with the same sources and parameters are skipped. Raises CourseError for an
-    unknown target, run or parameter.
+    unknown target, run or parameter; KeyboardInterrupt passes through, when it is said what is kept.
     """
-    chosen = notebooks([target])
-    if len(chosen) != 1:
-        raise CourseError(f"A study belongs to one notebook: choose one of {', '.join(n.name for n in chosen)}.")
-    (notebook,) = chosen
-    runs, sources = _runs(notebook, only), study_sha256(notebook)
+    notebook = one_notebook(target)
+    runs, sources = _runs(notebook, only), staleness.study_sha256(notebook)
     wanted = [only] if only else list(runs)
     done = {name: entry for name, entry in _recorded(notebook, sources).items() if name in runs}
     before = [name for name in wanted if _is_done(runs[name], done.get(name), notebook.root)]
     if before:
         show.say(console, f"Done already with these sources: {', '.join(before)}.")
-    folder, surprises = new_folder(f"study-{notebook.topic}"), {}
-    for name in wanted:
+    folder, status = new_folder(f"study-{notebook.topic}"), 0
+    for place, name in enumerate(wanted, start=1):
         if name in before:
             continue
-        title = f"{wanted.index(name) + 1}/{len(wanted)} {name}"
+        run = {key: runs[name][key] for key in ("parameters", "defaults")}
+        node = inject(staleness.study_node(notebook), run["parameters"])
+        (folder / name).mkdir(parents=True)
         try:
-            done[name] = _one_run(notebook, runs[name], title, folder / name, hub, console)
+            entry = executed(notebook, node, f"{place}/{len(wanted)} {name}", folder / name, hub, console)
         except KeyboardInterrupt:
-            show.say(
-                console,
-                f"Stopped in {name}; {len(done)} of {len(runs)} runs are kept. The same command goes on.",
-            )
-            return INTERRUPTED
+            show.say(console, f"Stopped in {name}; {len(done)} of {len(runs)} runs are kept. The same command goes on.")
+            raise
+        failure = entry.pop("failure")
+        done[name] = run | entry | {"failed": failure and failure["message"]}
         _save(notebook, sources, {known: done[known] for known in runs if known in done})
-        surprise = _surprise(runs[name], done[name]["failed"])
-        if surprise:
-            surprises[name] = surprise
-            show.say(console, f"{name} {surprise}")
-    return _conclude(notebook, done, surprises, folder, console)
+        kept = kept_at(folder, notebook).with_stem(name)
+        kept_at(folder / name, notebook).replace(kept)
+        shutil.rmtree(folder / name, ignore_errors=True)  # a trained model is half a gigabyte: numbers are kept
+        if surprise := _surprise(runs[name], done[name]["failed"]):
+            status = 1
+            show.say(console, f"{name} {surprise}: {kept}")
+    show.show_results(console, {name: entry["results"] for name, entry in done.items()})
+    show.say(console, f"Results: {notebook.study_results}")
+    if not status:
+        shutil.rmtree(folder, ignore_errors=True)
+    return status
 
 
 def _is_done(run: dict[str, Any], entry: dict[str, Any] | None, root: Path) -> bool:
-    stale = stale_run(entry, json.loads(json.dumps(values(run))), root)
+    stale = staleness.stale_run(entry, json.loads(json.dumps(staleness.values(run))), root)
     return not stale and entry is not None and _surprise(run, entry["failed"]) is None
-
-
-def _one_run(
-    notebook: Notebook, run: dict[str, Any], title: str, folder: Path, hub: bool, console: Console
-) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
-    node = inject(study_node(notebook), run["parameters"])
-    env = environment(folder, hub)
-    done = show.execute_watched(console, title, node, notebook.source.parent, env, notebook.root)
-    failed = done.failure.message if done.failure else None
-    if _surprise(run, failed):
-        save_text(folder.parent / f"{folder.name}.ipynb", nbformat.writes(strip_residue(node)))
-    # A trained model is half a gigabyte: a study keeps numbers only.
-    shutil.rmtree(folder, ignore_errors=True)
-    return {
-        "parameters": run["parameters"],
-        "defaults": run["defaults"],
-        "results": done.results,
-        "seconds": round(done.seconds, 1),
-        "peak_mb": done.peak_mb,
-        "failed": failed,
-        "opened": opened_hashes(done.opened, notebook.root),
-    }
 
 
 def _save(notebook: Notebook, sources: str, runs: dict[str, Any]) -> None:
     study = {
         "sources_sha256": sources,
-        "requirements_sha256": requirements_sha256(notebook.root),
-        "package": package_of(notebook, study_node(notebook)),
+        "requirements_sha256": staleness.requirements_sha256(notebook.root),
+        "package": staleness.package_of(notebook, staleness.study_node(notebook)),
         "machine": building.machine(),
         "runs": runs,
     }
     save_text(notebook.study_results, json.dumps(study, indent=1, ensure_ascii=False) + "\n")
-
-
-def _conclude(
-    notebook: Notebook, done: dict[str, Any], surprises: dict[str, str], folder: Path, console: Console
-) -> int:
-    show.show_results(console, {name: entry["results"] for name, entry in done.items()})
-    show.say(console, f"Results: {notebook.study_results}")
-    if not surprises:
-        shutil.rmtree(folder, ignore_errors=True)
-        return 0
-    for name, surprise in surprises.items():
-        show.say(console, f"{name} {surprise}: {folder / name}.ipynb")
-    return 1

@@ -115,11 +115,8 @@ class _Reach:
         """Add what ``module`` binds to ``name``; where that is itself a module, what ``user`` takes from it."""
         inner = self._file(f"{module}.{name}")
         if inner:
-            taken = {
-                node.attr
-                for node in ast.walk(user)
-                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == alias
-            }
+            attributes = (node for node in ast.walk(user) if isinstance(node, ast.Attribute))
+            taken = {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == alias}
             for attribute in sorted(taken or set(_module(inner.read_text(encoding="utf-8"))[0])):
                 self._add(inner, attribute)
         elif file := self._file(module):
@@ -138,13 +135,10 @@ class _Reach:
             self.follow(*imports[name], ast.Module([], []), name)
         for statement in bound.get(name, []):
             self.definitions.add(json.dumps(shape(statement)))
-            self._add_used(file, statement, bound, imports)
-
-    def _add_used(self, file: Path, statement: ast.stmt, bound: dict, imports: dict) -> None:
-        for module, name, alias in _imports(statement):
-            self.follow(module, name, statement, alias)
-        for name in sorted({node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}):
-            if name in imports:
-                self.follow(*imports[name], statement, name)
-            elif name in bound:
-                self._add(file, name)
+            for module, inner, alias in _imports(statement):
+                self.follow(module, inner, statement, alias)
+            for used in sorted({node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}):
+                if used in imports:
+                    self.follow(*imports[used], statement, used)
+                elif used in bound:
+                    self._add(file, used)

@@ -36,8 +36,15 @@ def _study_run(notebook: Notebook, run: str) -> dict[str, Any]:
     return runs[run]
 
 
-def _link(target: Path, page: Path) -> str:
-    return Path(os.path.relpath(target, page.parent)).as_posix()
+def _link(said: str, target: Path, page: Path) -> str:
+    return f"[{said.replace('_', ' ')}]({Path(os.path.relpath(target, page.parent)).as_posix()})"
+
+
+def _cost(*runs: dict[str, Any]) -> tuple[str, str]:
+    """What notebooks take together, by what each recorded: time and peak memory."""
+    if not runs or not all(runs):
+        return NOT_YET, ""
+    return duration(sum(run["seconds"] for run in runs)), memory(max(run["peak_mb"] for run in runs))
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -53,10 +60,8 @@ def _costs(page: Path, module: str) -> str:
     """The table of a module's notebooks with what each costs, and where it opens."""
     rows = []
     for notebook in notebooks([module]):
-        cost = recorded(notebook)
-        numbers = (duration(cost["seconds"]), memory(cost["peak_mb"]), cost["machine"]) if cost else (NOT_YET, "", "")
-        link = f"[{notebook.topic.replace('_', ' ')}]({_link(notebook.ipynb, page)})"
-        rows.append((link, *numbers, _colab(page, notebook.name)))
+        known, link = recorded(notebook), _link(notebook.topic, notebook.ipynb, page)
+        rows.append((link, *_cost(known), known.get("machine", ""), _colab(page, notebook.name)))
     return _table(("notebook", "time", "peak memory", "measured on", ""), rows)
 
 
@@ -65,16 +70,11 @@ def _modules(page: Path) -> str:
     rows = []
     for module in modules():
         readme = module / "README.md"
-        heading = (
-            re.search(r"^# +(.+)$", readme.read_text(encoding="utf-8"), re.MULTILINE) if readme.is_file() else None
-        )
-        title = heading[1].strip() if heading else module.name.replace("_", " ")
-        every = notebooks([module.name.partition("_")[0]]) if any((module / "notebooks").glob("*.py")) else []
-        costs = [recorded(notebook) for notebook in every]
-        numbers = (NOT_YET, "")
-        if costs and all(costs):
-            numbers = (duration(sum(c["seconds"] for c in costs)), memory(max(c["peak_mb"] for c in costs)))
-        rows.append((f"[{title}]({_link(readme, page)})", str(len(every)), *numbers))
+        said = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+        heading = re.search(r"^# +(.+?) *$", said, re.MULTILINE)
+        every = [notebook for notebook in notebooks() if notebook.module == module]
+        link = _link(heading[1] if heading else module.name, readme, page)
+        rows.append((link, str(len(every)), *_cost(*map(recorded, every))))
     return _table(("module", "notebooks", "time", "peak memory"), rows)
 
 
@@ -155,16 +155,12 @@ def _exercises(page: Path, module: str) -> str:
     """The table of a module's exercises, in the order of its notebooks."""
     rows = []
     for notebook in notebooks([module]):
-        link = f"[{notebook.topic.replace('_', ' ')}]({_link(notebook.ipynb, page)})"
+        link = _link(notebook.topic, notebook.ipynb, page)
         for exercise in all_exercises():
             if exercise.topic == notebook.topic:
                 minutes = f"{exercise.minutes} or more" if exercise.level == LEVELS["lion"] else str(exercise.minutes)
                 rows.append((exercise.level, f"**{exercise.title}**", exercise.goal, link, minutes))
     return _table(("", "exercise", "goal", "notebook", "minutes"), rows)
-
-
-def _address(page: Path) -> str:
-    return address()
 
 
 def _colab(page: Path, name: str) -> str:
@@ -181,7 +177,7 @@ _FILLERS: dict[str, Callable[..., str]] = {
     "exercises": _exercises,
     "table": _runs,
     "value": _value,
-    "address": _address,
+    "address": lambda page: address(),
     "colab": _colab,
 }
 
