@@ -11,7 +11,7 @@ from smol_course.errors import CourseError
 try:
     import typer
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from smol_course.evaluation.command import evaluate
 except ModuleNotFoundError as error:
@@ -94,9 +94,7 @@ def doctor() -> None:
     """Show what this machine has, and what to do about what is missing."""
     from smol_course.runner.doctor import describe
 
-    table = Table()
-    for name in ("what", "here", "advice"):
-        table.add_column(name, overflow="fold")
+    table = Table(*(Column(name, overflow="fold") for name in ("what", "here", "advice")))
     for row in describe():
         table.add_row(*row)
     console.print(table)

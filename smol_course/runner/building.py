@@ -5,6 +5,7 @@ of what someone wrote into a notebook instead of its source.
 """
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import jupytext
@@ -32,8 +33,7 @@ def take_notebook(notebook: Notebook) -> None:
 def _write(notebook: Notebook, node: NotebookNode, metadata: dict[str, Any]) -> None:
     """Write the executed notebook, with its costs and what its outputs rest on."""
     node = tidy(node, metadata | {"cells_sha256": staleness.cells_sha256(node.cells)})
-    reason = unfit(node, notebook.root)
-    if reason:
+    if reason := unfit(node, notebook.root):
         raise CourseError(f"{notebook.name} is not fit for git: {reason}.")
     nbformat.validate(node)
     text = nbformat.writes(node) + "\n"
@@ -75,46 +75,35 @@ def build(targets: list[str], text_only: bool, take: bool, hub: bool, fresh: boo
                     " copies its cells into the text source; to drop them, delete the notebook."
                 )
             take_notebook(notebook)
-        status = _build_all(_to_execute(chosen, fresh, console), targets, hub, console)
-        if status:
-            return status
+        folder = new_folder(f"build-{label(targets)}")
+        for number, notebook in enumerate(chosen, start=1):
+            reason = "--fresh" if fresh else staleness.outputs_stand(notebook)
+            if not reason:
+                keep_outputs(notebook)
+                show.say(console, f"Outputs kept, as the code does what it did: {notebook.name} (--fresh runs it).")
+                continue
+            show.say(console, f"{notebook.name} runs: {reason}.")
+            if not _made_anew(notebook, f"{number}/{len(chosen)} {notebook.name}", folder, hub, console):
+                return 1
+        shutil.rmtree(folder, ignore_errors=True)
     changed = refresh_text(write=True)
     show.say(console, f"Generated text: {', '.join(changed) + ' changed' if changed else 'nothing to change'}.")
     return 0
 
 
-def _to_execute(chosen: list[Notebook], fresh: bool, console: Console) -> list[Notebook]:
-    """The notebooks whose outputs must be made anew; the others are written with those that they have."""
-    reasons = {notebook: "--fresh" if fresh else staleness.outputs_stand(notebook) for notebook in chosen}
-    for notebook, reason in reasons.items():
-        if not reason:
-            keep_outputs(notebook)
-            show.say(console, f"Outputs kept, as the code does what it did: {notebook.name} (--fresh runs it).")
-        elif not fresh:
-            show.say(console, f"{notebook.name} runs: {reason}.")
-    return [notebook for notebook, reason in reasons.items() if reason]
-
-
-def _build_all(chosen: list[Notebook], targets: list[str], hub: bool, console: Console) -> int:
-    if not chosen:
-        return 0
-    folder = new_folder(f"build-{label(targets)}")
-    for number, notebook in enumerate(chosen, start=1):
-        node = notebook.read()
-        rests = {
-            "sources_sha256": staleness.sources_sha256(notebook),
-            "requirements_sha256": staleness.requirements_sha256(notebook.root),
-            "package": staleness.package_of(notebook),
-            "machine": machine(),
-        }
-        try:
-            entry = executed(notebook, node, f"{number}/{len(chosen)} {notebook.name}", folder, hub, console)
-        except KeyboardInterrupt:
-            show.say(console, f"Stopped in {notebook.name}, whose outputs stay as they were.")
-            raise
-        if failure := entry.pop("failure"):
-            show.show_failure(console, notebook.name, failure, kept_at(folder, notebook))
-            return 1
-        _write(notebook, node, entry | rests)
-    shutil.rmtree(folder, ignore_errors=True)
-    return 0
+def _made_anew(notebook: Notebook, title: str, folder: Path, hub: bool, console: Console) -> bool:
+    """Execute the notebook and write it; where it fails, say so, write nothing and return False."""
+    node = notebook.read()
+    rests = {
+        "sources_sha256": staleness.sources_sha256(notebook),
+        "requirements_sha256": staleness.requirements_sha256(notebook.root),
+        "package": staleness.package_of(notebook),
+        "machine": machine(),
+    }
+    stopped = f"Stopped in {notebook.name}, whose outputs stay as they were."
+    entry = executed(notebook, node, title, stopped, folder, hub, console)
+    if failure := entry.pop("failure"):
+        show.show_failure(console, notebook.name, failure, kept_at(folder, notebook))
+        return False
+    _write(notebook, node, entry | rests)
+    return True

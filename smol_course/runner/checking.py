@@ -46,11 +46,10 @@ def check(target: str, console: Console) -> int:
     ran = "only the cells of its parameters, setup, exercises and checks run"
     show.say(console, f"Checking {target}: {many} exercise{'s' * (many != 1)}; {ran}.")
     _run(node, [cell for cell in cells if cell.source.strip()], target, folder)
-    solved = True
-    for line, right in _answers(cells):
+    answers = list(_answers(cells))
+    for line, _ in answers:
         show.say(console, line)
-        solved = solved and right
-    return 0 if solved else 1
+    return 0 if all(right for _, right in answers) else 1
 
 
 def _run(node: NotebookNode, cells: list[NotebookNode], target: str, folder: Path) -> None:

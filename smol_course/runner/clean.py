@@ -77,17 +77,16 @@ def _texts(value: Any) -> Iterator[str]:
 
 def unfit(node: NotebookNode, root: Path) -> str | None:
     """Say what in the notebook must not go into git (an error, a path of this machine, too many bytes), or None."""
-    places = [str(p) for p in (root, Path.home(), Path(sys.prefix), cache_folder(), data_folder())]
-    places = [place for place in places if len(place) > 3]
+    folders = root, Path.home(), Path(sys.prefix), cache_folder(), data_folder()
+    places = [place for place in map(str, folders) if len(place) > 3]
     pattern = re.compile("|".join(re.escape(form) for p in places for form in (p, p.replace("\\", "/"))) + r"(?!\w)")
     code = [cell for cell in node.cells if cell.cell_type == "code"]
     for k, cell in enumerate(code, start=1):
         for output in cell.outputs:
             if output.output_type == "error":
                 return f"cell {k} shows an error ({output.ename}): mend the cell"
-            path_shown = next((m for text in _texts(output) if (m := pattern.search(text))), None)
-            if path_shown:
-                return f"cell {k} shows a path of this machine ({path_shown[0]}…): print less in that cell"
+            if shown := next(filter(None, map(pattern.search, _texts(output))), None):
+                return f"cell {k} shows a path of this machine ({shown[0]}…): print less in that cell"
     size = len(nbformat.writes(node).encode())
     if size > MOST_BYTES:
         most, k = max((len(json.dumps(cell.outputs)), k) for k, cell in enumerate(code, start=1))

@@ -48,14 +48,12 @@ GRACE = 5.0  # seconds from the interruption of a cell that takes too long to th
 # When its standard input ends, however that comes, it ends the kernel and what the kernel started. It is a process of
 # its own because nothing inside the kernel runs during one long call into C, and nothing inside ours after a KILL.
 _WATCH = """
-import sys, psutil
+import contextlib, sys, psutil
 kernel = psutil.Process(int(sys.argv[1]))
 sys.stdin.read()
 for process in [*kernel.children(recursive=True), kernel]:
-    try:
+    with contextlib.suppress(psutil.Error):
         process.kill()
-    except psutil.Error:
-        pass
 """
 
 

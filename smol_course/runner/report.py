@@ -63,8 +63,7 @@ def _executed(entry: dict[str, Any], notebook: Notebook, folder: Path) -> dict[s
     filters = {"clean_html": _harmless}
     exporter = HTMLExporter(template_name="basic", embed_images=True, sanitize_html=True, filters=filters)
     body, _ = exporter.from_notebook_node(node, resources={"metadata": {"path": str(notebook.root)}})
-    said = words.results(entry["results"])
-    return entry | {"name": notebook.name, "said": said, "cells": node.cells, "body": body}
+    return entry | {"name": notebook.name, "said": words.results(entry["results"]), "cells": node.cells, "body": body}
 
 
 def _moved(link: re.Match[str], notebook: Notebook, folder: Path) -> str:

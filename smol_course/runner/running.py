@@ -93,15 +93,20 @@ def _done_before(chosen: list[Notebook], state: dict[str, Any]) -> list[str]:
     ]
 
 
-def executed(notebook: Notebook, node: NotebookNode, title: str, folder: Path, hub: bool, console: Console) -> dict:
+def executed(
+    notebook: Notebook, node: NotebookNode, title: str, stopped: str, folder: Path, hub: bool, console: Console
+) -> dict[str, Any]:
     """Execute a notebook's cells, with ``folder`` as the run folder, and live progress under the title.
 
-    They are saved as `kept_at` says, also after an interruption: as far as they got. Return what is to be noted: the
-    costs, the results, the files that were opened, and how it failed, or None.
+    They are saved as `kept_at` says, also after an interruption: as far as they got. That one is said by ``stopped``,
+    and passes through. Return what is to be noted: costs, results, the files that were opened, and how it failed.
     """
     try:
         with show.watching(console, title, node) as on_cell:
             done = execute(node, notebook.source.parent, environment(folder, hub), on_cell, root=notebook.root)
+    except KeyboardInterrupt:
+        show.say(console, stopped)
+        raise
     finally:
         save_text(kept_at(folder, notebook), nbformat.writes(strip_residue(node)))
     if not done.failure:
@@ -137,9 +142,6 @@ def run(targets: list[str], given: list[str], hub: bool, fresh: bool, console: C
         state, lock = {"request": request, "finished": False, "notebooks": {}}, _held(folder)
     try:
         return _run_all(chosen, values, hub, folder, state, console)
-    except KeyboardInterrupt:
-        show.say(console, f"The same command{', without --fresh,' if fresh else ''} goes on from here.")
-        raise
     finally:
         lock.release()
 
@@ -156,12 +158,10 @@ def _run_all(
             continue
         _save(folder, state)
         node, sources = inject(notebook.read(), values[notebook.name]), sources_sha256(notebook)
-        try:
-            entry = executed(notebook, node, f"{place}/{len(chosen)} {notebook.name}", folder, hub, console)
-        except KeyboardInterrupt:
-            kept = sum(entry["status"] == "done" for entry in entries.values())
-            show.say(console, f"Stopped in {notebook.name}; {kept} of {len(chosen)} notebooks are done and kept.")
-            raise
+        kept = f"{len(entries)} of {len(chosen)} notebooks are done and kept"
+        stopped = f"Stopped in {notebook.name}; {kept}.\nThe same command (without --fresh) goes on from here."
+        title = f"{place}/{len(chosen)} {notebook.name}"
+        entry = executed(notebook, node, title, stopped, folder, hub, console)
         status = "failed" if entry["failure"] else "done"
         entry |= {"sources_sha256": sources, "status": status, "executed": kept_at(folder, notebook).name}
         entries[notebook.name] = entry

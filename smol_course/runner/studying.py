@@ -83,11 +83,8 @@ def study(target: str, only: str | None, hub: bool, console: Console) -> int:
         run = {key: runs[name][key] for key in ("parameters", "defaults")}
         node = inject(staleness.study_node(notebook), run["parameters"])
         (folder / name).mkdir(parents=True)
-        try:
-            entry = executed(notebook, node, f"{place}/{len(wanted)} {name}", folder / name, hub, console)
-        except KeyboardInterrupt:
-            show.say(console, f"Stopped in {name}; {len(done)} of {len(runs)} runs are kept. The same command goes on.")
-            raise
+        stopped = f"Stopped in {name}; {len(done)} of {len(runs)} runs are kept. The same command goes on."
+        entry = executed(notebook, node, f"{place}/{len(wanted)} {name}", stopped, folder / name, hub, console)
         failure = entry.pop("failure")
         done[name] = run | entry | {"failed": failure and failure["message"]}
         _save(notebook, sources, {known: done[known] for known in runs if known in done})
@@ -105,8 +102,8 @@ def study(target: str, only: str | None, hub: bool, console: Console) -> int:
 
 
 def _is_done(run: dict[str, Any], entry: dict[str, Any] | None, root: Path) -> bool:
-    stale = staleness.stale_run(entry, json.loads(json.dumps(staleness.values(run))), root)
-    return not stale and entry is not None and _surprise(run, entry["failed"]) is None
+    wanted = json.loads(json.dumps(staleness.values(run)))
+    return not staleness.stale_run(entry, wanted, root) and not _surprise(run, entry["failed"])
 
 
 def _save(notebook: Notebook, sources: str, runs: dict[str, Any]) -> None:
