@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import smol_course.data
-from smol_course.data import SPLITS, split_rows
+from smol_course.data import SPLITS, read_lines
 from smol_course.errors import CourseError
 from smol_course.files import write_text
 
@@ -23,7 +23,7 @@ _MISSING = {
 
 def card_table() -> str:
     """Return the Markdown table of the data card: what each split holds, counted from the files."""
-    counts = [Counter(fact for row in split_rows(split) for fact in _facts(row)) for split in SPLITS]
+    counts = [Counter(fact for row in read_lines(split) for fact in _facts(row)) for split in SPLITS]
     registers = sorted(fact for fact in set().union(*counts) if fact.startswith("`"))
     lines = [f"| | {' | '.join(SPLITS)} |", "|---|" + "---:|" * len(SPLITS)]
     for fact in (

@@ -16,10 +16,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTTrainer
 
 from recipes.adapter import command_line, settings
-from smol_course.data import conversation, events, in_like_batches, jottings
+from smol_course.data import conversation, events, in_like_batches
 from smol_course.hardware import prepare
 from smol_course.metrics import wilson
 from smol_course.models import MODEL, answer, find_model, save_artifact
+from smol_course.synthetic.jottings import jottings
 from smol_course.synthetic.messages import WRITE_PROMPT, event_faults, new_events, write_prompt
 
 NAME = "jotting_writer"

@@ -17,11 +17,12 @@ from typing import Any
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-from smol_course.data import SYSTEM_PROMPT, conversation, events, jottings
+from smol_course.data import SYSTEM_PROMPT, conversation, events
 from smol_course.files import write_text
 from smol_course.hardware import prepare
 from smol_course.models import MODEL, answer, artifact, find_model
 from smol_course.settings import data_folder
+from smol_course.synthetic.jottings import jottings
 from smol_course.synthetic.messages import (
     PERSONAS,
     Store,

@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTTrainer
 
 from recipes.adapter import command_line, settings
-from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, in_like_batches
-from smol_course.evaluation.confirmations import confirmation_faults
+from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches
+from smol_course.evaluation.confirmations import CONFIRM_PROMPT, confirmation_faults, confirmations
 from smol_course.hardware import prepare
 from smol_course.metrics import score_events, wilson
 from smol_course.models import MODEL, answer, artifact, find_model, save_artifact

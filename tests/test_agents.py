@@ -25,8 +25,8 @@ from smol_course.agents.agent import (
 )
 from smol_course.agents.calendar import Calendar
 from smol_course.agents.sandbox import ProcessExecutor
+from smol_course.agents.tasks import tasks
 from smol_course.agents.tools import Guard, Toolbox
-from smol_course.data import tasks
 
 WEEK = [{"title": "dentist", "day": "tuesday", "start": "09:00"}, {"title": "gym", "day": "friday", "start": "18:00"}]
 

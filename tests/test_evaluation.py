@@ -258,7 +258,7 @@ SHIPPED = ("start", "organiser_lora", "organiser_sft")
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_report_is_complete(name: str) -> None:
     measured = numbers(suite.read(name))
-    assert measured["event_accuracy"][3] == len(MESSAGES), f"smol evaluate {name} --messages 0 --save …/{name}.json"
+    assert measured["event_accuracy"][3] == len(MESSAGES), f"smol evaluate {name} --messages 1000 --save …/{name}.json"
     assert measured["choice_accuracy"][3] == len(suite._items())
     assert len(suite.read(name).pages) >= 20
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from smol_course import models
-from smol_course.data import choices
 from smol_course.evaluation import harness
+from smol_course.evaluation.questions import choices
 from smol_course.evaluation.suite import load, option_scores, prompt_of
 
 pytestmark = pytest.mark.skipif(models._bundle() is None, reason="the bundled weights are not installed")

@@ -20,6 +20,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +46,7 @@ from smol_course.exercises import (
     hint,
     number,
     raised,
+    returned,
 )
 from smol_course.settings import repository
 
@@ -462,25 +465,33 @@ def test_solution_passes(name: str, shown: list[dict[str, Any]], libraries: None
 def _numpy(value: Any) -> Any:
     import numpy
 
-    return {bool: numpy.bool_, int: numpy.int64, float: numpy.float64}.get(type(value), lambda same: same)(value)
+    return {bool: numpy.bool_, int: numpy.int64, float: numpy.float64, str: numpy.str_}[type(value)](value)
 
 
 def _torch(value: Any) -> Any:
     import torch
 
-    return torch.tensor(value, dtype=torch.float64 if type(value) is float else None)
+    return value if type(value) is str else torch.tensor(value, dtype=torch.float64 if type(value) is float else None)
+
+
+def _fraction(value: Any) -> Any:
+    return Fraction(value) if type(value) in (int, float) else value
+
+
+def _decimal(value: Any) -> Any:
+    return Decimal(value) if type(value) in (int, float) else value
 
 
 def _as(value: Any, number: Callable[[Any], Any]) -> Any:
-    """The value with its numbers, also those in lists, tuples and dictionaries, as another library has them."""
-    if type(value) in (bool, int, float):
+    """The value with its numbers and texts, also those in lists, tuples and dictionaries, as a library has them."""
+    if type(value) in (bool, int, float, str):
         return number(value)
     if type(value) in (list, tuple):
         return type(value)(_as(part, number) for part in value)
     return {key: _as(part, number) for key, part in value.items()} if type(value) is dict else value
 
 
-@pytest.mark.parametrize("number", [_numpy, _torch])
+@pytest.mark.parametrize("number", [_numpy, _torch, _fraction, _decimal])
 @pytest.mark.parametrize("name", REAL)
 def test_numbers_of_another_library_are_right(name: str, number: Any, shown: Any, libraries: None) -> None:
     answer = solutions(REAL[name].topic, repository())[name]()
@@ -493,6 +504,29 @@ def test_numbers_of_another_library_are_right(name: str, number: Any, shown: Any
         assert verdict(shown, name, converted)[0] == "right", shown
     elif name.endswith("lion"):
         assert verdict(shown, name, _as(answer, number))[0] == "right", shown
+
+
+def _divides(*_: Any, **__: Any) -> Any:
+    return 1 / 0
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_an_answer_that_raises_is_told_its_own_line_and_the_input(name: str, shown: Any, libraries: None) -> None:
+    """Of every exercise whose answer is a function: no judge says a line of the course's, or nothing."""
+    if not callable(solutions(REAL[name].topic, repository())[name]()):
+        return
+    line = _divides.__code__.co_firstlineno + 1
+    piece = f"_divides raised ZeroDivisionError: division by zero in line {line}: `1 / 0`, for "
+    assert piece in verdict(shown, name, _divides)[1]
+    assert "_recurses raised RecursionError (a function" in verdict(shown, name, _recurses)[1]
+    assert "does not take the arguments that it was called with, for " in verdict(shown, name, lambda: 1)[1]
+    assert "is a class" in verdict(shown, name, Exercise)[1]
+    assert "is an async function" in verdict(shown, name, _awaited_by_all)[1]
+    assert "far too large" in (message := verdict(shown, name, lambda *_, **__: 10**5000)[1]) or "should" in message
+
+
+async def _awaited_by_all(*_: Any, **__: Any) -> Any:
+    return 1
 
 
 @functools.cache
@@ -711,8 +745,11 @@ def test_in_a_notebook_the_result_is_data_beside_the_text(
         (1.5, int, "it should be a whole number, but it is 1.5, a number with a decimal point."),
         (MagicMock(spec=str), str, "but it is of type MagicMock."),
         (object(), (int, float), "it should be a number, but it is of type object"),
+        (max, dict, "it should be a dictionary, but it is a function."),
+        (Exercise, dict, "it should be a dictionary, but it is a class."),
+        (10**400, float, "it is far too large: a number of more than 300 digits."),
     ],
-    ids=["text", "bool", "fraction", "mock", "object"],
+    ids=["text", "bool", "fraction", "mock", "object", "function", "class", "huge"],
 )
 def test_expect_names_both_kinds(value: Any, kind: Any, said: str) -> None:
     with pytest.raises(Mistake, match=re.escape(said)):
@@ -739,6 +776,15 @@ def test_numbers_of_every_library_are_numbers() -> None:
     for floats in ([numpy.float32(0.1)], numpy.array([0.1], "float32"), [torch.tensor(0.1)], torch.tensor([0.1])):
         (value,) = expect(floats, list, "it")
         assert type(value) is float and value == 0.1
+    for value, kind in (
+        (Fraction(1, 4), float),
+        (Decimal("0.25"), float),
+        (Fraction(4, 2), int),
+        (Decimal("2.0"), int),
+    ):
+        assert type(expect(value, kind, "it")) is kind and expect([value], list, "it") == [value]
+    with pytest.raises(Mistake, match="it should be a number, but it is of type Decimal"):
+        number(Decimal("nan"), "it")
     nested = {"shares": [numpy.int64(1), (torch.tensor(2), "a")]}
     assert expect(nested, dict, "it") == {"shares": [1, (2, "a")]}
     assert type(expect(nested, dict, "it")["shares"][1][0]) is int
@@ -777,14 +823,23 @@ def test_limits_hold_exactly() -> None:
 
 def test_expect_and_call_pass_on_what_is_there() -> None:
     assert expect([], list, "it") == [] and expect(True, bool, "it") and expect(1, (int, float), "it") == 1
-    assert call(max, 1, 2) == 2 and call(sorted, [1, 2], reverse=True) == [2, 1]
+    assert returned(lambda value: None, 1) is None and returned(abs, -1) == 1
+    assert call(max, 1, 2) == 2 and call(dict, a=1) == {"a": 1} and call(sorted, [1, 2], reverse=True) == [2, 1]
     for missing in (None, ..., NotImplemented):
         with pytest.raises(NotYet, match="missing"):
             expect(missing, str, "it")
         with pytest.raises(NotYet, match="missing"):
             call(missing)
-        with pytest.raises(NotYet, match=f"<lambda> returned {missing}, for value = {missing}: is a `return` missing"):
+        with pytest.raises(NotYet, match=f"your lambda returned {missing}, for value = {missing}: is a `return`"):
             call(lambda value: value, missing)
+
+
+async def _awaited(value: Any) -> Any:
+    return value
+
+
+async def _awaited_one_by_one(value: Any) -> Any:
+    yield value
 
 
 def _todo() -> None:
@@ -797,9 +852,18 @@ def test_call_names_what_went_wrong() -> None:
     for function, message in (
         (_raises, r"_raises raised RuntimeError: from the learner's code in line \d+: `raise Run.*`, for 1\."),
         (_leaves, r"_leaves raised SystemExit: bye in line \d+: `sys.exit\(\"bye\"\)`, for 1\."),
-        (_recurses, "_recurses calls itself without an end"),
-        (lambda: 1, "raised TypeError: .* takes 0 positional arguments but 1 was given"),
-        ([], "Give the function itself, not a list"),
+        (
+            _recurses,
+            r"_recurses raised RecursionError \(a function that calls itself without an end\) in line \d+: "
+            r"`_recurses\(\*arguments, \*\*named\)`, for 1\.",
+        ),
+        (lambda: 1, "your lambda does not take the arguments that it was called with, for 1: .* 0 positional arg"),
+        ([], "Give the function itself, without calling it, not a list"),
+        (object(), "Give the function itself, without calling it, not something of type object"),
+        (Exercise, r"Give a function \(`def`\): Exercise is a class"),
+        (_awaited, "_awaited is an async function, so calling it computes nothing"),
+        (_awaited_one_by_one, "_awaited_one_by_one is an async function, so calling it computes nothing"),
+        (lambda value: (yield value), "your lambda returned a generator, which has computed nothing yet"),
     ):
         with pytest.raises(Mistake, match=message):
             call(function, 1)
@@ -856,7 +920,9 @@ def test_an_exception_is_said_with_its_line_and_its_input() -> None:
     compiled = said(lambda size: numpy.random.default_rng(0).integers(0, size), "a")  # its frames name no file of ours
     assert ": `numpy.random.default_rng(0).integers(0, size)`, for size = 'a'." in compiled
     assert ", for event = {'title': 'a', 'day': None, 'at': {'b': {'c': {...}}}}." in said(lambda event: event.x, DEEP)
-    assert said(lambda: 1, 2).endswith("given, for 2.")  # it never came to a line
+    assert said(lambda: 1, 2).startswith("your lambda does not take the arguments")  # it never came to a line
+    apart = SimpleNamespace(kind="slot", parts=[SimpleNamespace(day=None)])
+    assert said(lambda example: example.x, apart).endswith("for example = (kind='slot', parts=[(day=None)]).")
 
 
 def test_a_hostile_exception_or_argument_does_not_stop_the_sentence() -> None:

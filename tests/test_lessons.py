@@ -11,8 +11,9 @@ from pathlib import Path
 import chitchat_dataset
 import pytest
 
-from smol_course.data import jottings, made_jottings
-from smol_course.metrics import bootstrap, mcnemar, needed, wilson
+from smol_course.evaluation.comparisons import bootstrap, mcnemar, needed
+from smol_course.metrics import wilson
+from smol_course.synthetic.jottings import jottings, made_jottings
 from smol_course.synthetic.messages import event_faults, unlike
 
 ROOT = Path(__file__).parents[1]

@@ -114,8 +114,8 @@ def test_a_terminal_breaks_no_word(width):
 def test_a_log_keeps_lines_whole_and_plain():
     many = {f"2/a_rather_long_name_that_goes_on_and_on_{k}": EVENTS for k in range(9)} | {"2/none": []}
     lines = said(many, 60, terminal=False)
-    assert len(lines) == 10 and lines[-1].split("  ")[-1] == "no number recorded"
-    assert lines[0].endswith("_0  Event accuracy: 0 % -> 42 % (31 to 54 %, 64 messages)")
+    assert len(lines) == 10 and lines[-1].endswith("  No number recorded.")
+    assert lines[0].endswith("_0  Event accuracy: 0 % before, 42 % after (31 to 54 %, 64 messages).")
     assert "\n".join(said({"1/sft": EVENTS}, 60, terminal=False)).isascii()
 
 
@@ -223,14 +223,19 @@ def test_the_page_has_everything_in_its_order(course):
     assert "<details open" not in page
 
 
-def test_the_end_of_a_run_says_failures_first(course, capsys):
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_end_of_a_run_says_failures_first(course, capsys, width):
+    """Then the results, the costs, and where to look next, in lines that fit."""
     failure = {"cell": 3, "of": 4, "line": "assert ready", "message": "AssertionError: no"}
+    console = Console(width=width, markup=False, force_terminal=True, color_system=None)
     for failed in (failure, None):
-        chosen, state = course.state([], EVENTS, "good", "other", failure=failed)
-        running._conclude(course.folder, chosen, state, Console(width=80, markup=False))
+        chosen, state = course.state([], EVENTS, "good", "supervised_fine_tuning", failure=failed)
+        running._conclude(course.folder, chosen, state, console)
         out = capsys.readouterr().out.replace("\\", "/")
-        first = "1/other failed in cell 3 of 4:\n    assert ready\nAssertionError: no\n"
+        first = "1/supervised_fine_tuning failed in cell 3 of 4:\n    assert ready\nAssertionError: no\n"
         assert out.lstrip("\n").startswith(first if failed else "1/good\n  Event accuracy: 0 % before, 42 % after")
-        assert out.count("42 % after") == (1 if failed else 2) and "runs/some/report.html\n" in out
-        assert ("the same command goes on from here" in out) == bool(failed)
-        assert ("smol progress" in out) == ("`smol run 2`" in out) == (not failed)
+        assert out.count("42 % after") == (1 if failed else 2) and "Report: runs/some/report.html\n" in out
+        assert max(map(len, out.splitlines())) <= width
+        said = " ".join(out.split())
+        assert ("the same command goes on from here" in said) == bool(failed)
+        assert ("`smol progress`" in said) == ("`smol check 1/supervised_fine_tuning`" in said) == (not failed)

@@ -73,6 +73,14 @@ def test_a_folder_that_is_no_one_place_is_one_sentence(monkeypatch, tmp_path, se
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize(("setting", "folder"), FOLDERS)
+def test_an_odd_folder_is_said_before_a_kernel_starts(monkeypatch, tmp_path, setting, folder):
+    monkeypatch.setenv(setting, "relative")
+    assert setting in sentence(lambda: kernel.environment(None, False))
+    monkeypatch.setenv(setting, f" {tmp_path}")
+    assert kernel.environment(None, False)[setting] == str(tmp_path)
+
+
 def test_no_run_is_no_folder(monkeypatch):
     for nothing in ("", None):
         monkeypatch.setenv("SMOL_RUN", nothing) if nothing is not None else monkeypatch.delenv("SMOL_RUN")

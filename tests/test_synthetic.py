@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from smol_course.data import events, jottings, made_jottings
+from smol_course.data import events
 from smol_course.errors import CourseError
+from smol_course.synthetic.jottings import jottings, made_jottings
 from smol_course.synthetic.messages import (
     Store,
     correct,

@@ -73,8 +73,8 @@ from peft import PeftModel
 from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
 from trl import DPOConfig, DPOTrainer
-from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, study_runs
-from smol_course.evaluation.confirmations import confirmation_faults
+from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
+from smol_course.evaluation.confirmations import CONFIRM_PROMPT, confirmation_faults, confirmations
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, record, score_events, watch, wilson
@@ -197,13 +197,11 @@ def pair_of(event, texts):
 event_pairs = [(event, pair_of(event, texts)) for event, texts in zip(train["event"], answers)]
 pairs = [(event, *pair) for event, pair in event_pairs if pair]
 print(f"{len(pairs)} pairs, {len(event_pairs) - len(pairs)} events without a preference")
-
-# %%
 if shuffle_preferences:
     coin = random.Random(seed)
     pairs = [(event, *coin.sample([good, bad], 2)) for event, good, bad in pairs]
 
-
+# %%
 def row_of(event, good, bad):
     """A pair as TRL's trainer wants it."""
     return {"prompt": prompt_of(event), "chosen": [{"role": "assistant", "content": good}],

@@ -75,9 +75,9 @@ from trl import KTOConfig, KTOTrainer, RewardConfig, RewardTrainer
 
 # %% tags=["setup"]
 import chitchat_dataset
-from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, study_runs
+from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
 from smol_course.evaluation.annotate import Annotator
-from smol_course.evaluation.confirmations import confirmation_faults
+from smol_course.evaluation.confirmations import CONFIRM_PROMPT, confirmation_faults, confirmations
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, record, score_events, watch, wilson

@@ -73,8 +73,8 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
-from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, in_like_batches, study_runs
-from smol_course.evaluation.confirmations import confirmation_faults
+from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches, study_runs
+from smol_course.evaluation.confirmations import CONFIRM_PROMPT, confirmation_faults, confirmations
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record, score_events, watch, wilson

@@ -68,8 +68,8 @@ from IPython.display import HTML, display
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTConfig, SFTTrainer
-from smol_course.data import CONFIRM_PROMPT, SYSTEM_PROMPT, confirmations, conversation, events, in_like_batches, study_runs
-from smol_course.evaluation.confirmations import confirmation_faults
+from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches, study_runs
+from smol_course.evaluation.confirmations import CONFIRM_PROMPT, confirmation_faults, confirmations
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import event_right, record, watch, wilson

@@ -62,8 +62,8 @@ from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, 
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTConfig, SFTTrainer
-from smol_course.data import CONFIRM_PROMPT, confirmations, conversation, events, in_like_batches, study_runs
-from smol_course.evaluation.confirmations import confirmation_faults
+from smol_course.data import conversation, events, in_like_batches, study_runs
+from smol_course.evaluation.confirmations import CONFIRM_PROMPT, confirmation_faults, confirmations
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import record, watch, wilson

@@ -62,12 +62,14 @@ from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.requests import Doc, SamplingMethod
 
 # %% tags=["setup"]
-from smol_course.data import choices, events, study_runs
+from smol_course.data import events, study_runs
+from smol_course.evaluation.comparisons import compare
 from smol_course.evaluation.harness import own_tasks_only, run_lighteval, run_lm_eval, write_rows
+from smol_course.evaluation.questions import choices
 from smol_course.evaluation.suite import load, option_scores, prompt_of
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import compare, record, wilson
+from smol_course.metrics import record, wilson
 from smol_course.models import find_model
 
 # %% tags=["setup"]

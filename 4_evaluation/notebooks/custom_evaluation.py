@@ -64,13 +64,14 @@ from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.requests import Doc, SamplingMethod
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, confirmations, events, study_runs
-from smol_course.evaluation.confirmations import confirmation_faults
+from smol_course.data import SYSTEM_PROMPT, events, study_runs
+from smol_course.evaluation.comparisons import compare, mcnemar, needed
+from smol_course.evaluation.confirmations import confirmation_faults, confirmations
 from smol_course.evaluation.harness import choice_metric_faults, own_tasks_only, run_lighteval, write_rows
 from smol_course.evaluation.suite import asker, events_right, load, option_scores, outcomes, report_on, slices
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import WEEKDAYS, compare, event_right, mcnemar, needed, record, wilson
+from smol_course.metrics import WEEKDAYS, event_right, record, wilson
 from smol_course.models import find_model
 
 # %% tags=["setup"]

@@ -72,10 +72,12 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, choices, events, study_runs
+from smol_course.data import SYSTEM_PROMPT, events, study_runs
+from smol_course.evaluation.comparisons import bootstrap, compare, mcnemar
+from smol_course.evaluation.questions import choices
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import WEEKDAYS, bootstrap, compare, event_right, mcnemar, record, score_events, wilson
+from smol_course.metrics import WEEKDAYS, event_right, record, score_events, wilson
 from smol_course.models import answer, artifact, find_model
 from smol_course.evaluation.suite import (
     asker, choices_right, evaluate, events_right, gate, help_pages, load, option_scores, page_losses, prompt_of, read, report_on)

@@ -5,7 +5,7 @@
 
 import math
 
-from smol_course.metrics import mcnemar
+from smol_course.evaluation.comparisons import mcnemar
 
 # 🐢 Perplexity
 

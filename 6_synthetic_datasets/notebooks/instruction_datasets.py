@@ -77,11 +77,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, s
 from trl import SFTConfig, SFTTrainer
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches, jottings, made_jottings, study_runs
+from smol_course.data import SYSTEM_PROMPT, conversation, events, in_like_batches, study_runs
+from smol_course.evaluation.comparisons import compare
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import WEEKDAYS, compare, event_right, record, score_events, wilson
+from smol_course.metrics import WEEKDAYS, event_right, record, score_events, wilson
 from smol_course.models import answer, artifact, find_model
+from smol_course.synthetic.jottings import jottings, made_jottings
 from smol_course.synthetic.messages import (
     PERSONAS, Store, correct, distinct, event_faults, fill, generate, grams, leaks, new_events, read_self, said_fields,
     self_prompt, shorten, similarity, template_of, unlike, write_prompt)
@@ -566,7 +568,7 @@ for arm in ("seeds", "unfiltered"):
     print(f"filtered over {arm}, three seeds: {outcome}; at least 10 points: {outcome.difference >= 0.10}")
 
 # %% tags=["study"]
-from smol_course.metrics import bootstrap
+from smol_course.evaluation.comparisons import bootstrap
 
 fig, ax = plt.subplots(figsize=(6, 2.8))
 for place, (arm, colour) in enumerate(zip(pooled, ("#D55E00", "#888888", "#0072B2"))):

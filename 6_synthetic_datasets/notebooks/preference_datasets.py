@@ -67,8 +67,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import DPOConfig, DPOTrainer
 
 # %% tags=["setup"]
-from smol_course.data import CONFIRM_PROMPT, confirmations, conversation, events, study_runs
-from smol_course.evaluation.confirmations import confirmation_faults
+from smol_course.data import conversation, events, study_runs
+from smol_course.evaluation.confirmations import CONFIRM_PROMPT, confirmation_faults, confirmations
 from smol_course.evaluation.suite import option_scores
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare

@@ -74,13 +74,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, s
 from trl import SFTConfig, SFTTrainer
 
 # %% tags=["setup"]
-from smol_course.data import SYSTEM_PROMPT, conversation, events, jottings, made_jottings, study_runs
+from smol_course.data import SYSTEM_PROMPT, conversation, events, study_runs
 from smol_course.evaluation.suite import option_scores
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 from smol_course.metrics import WEEKDAYS, record, wilson
 from smol_course.models import answer, artifact, find_model
 from smol_course.settings import hub_allowed
+from smol_course.synthetic.jottings import jottings, made_jottings
 from smol_course.synthetic.messages import distinct, event_faults, leaks, shorten
 from smol_course.synthetic.shorthand import days_said, times_said
 

@@ -63,11 +63,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from smol_course.agents.agent import CODE_PROMPT, JSON_PROMPT, SmallModel, agent_for, asker, run_agent, run_tasks, share_done
 from smol_course.agents.calendar import Calendar
 from smol_course.agents.sandbox import Limits, ProcessExecutor, SandboxError, docker_command, run_once
+from smol_course.agents.tasks import tasks
 from smol_course.agents.tools import Guard, Toolbox, as_text, final_answer, observed
-from smol_course.data import study_runs, tasks
+from smol_course.data import study_runs
+from smol_course.evaluation.comparisons import compare
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import compare, record
+from smol_course.metrics import record
 from smol_course.models import artifact, find_model
 
 here = prepare()

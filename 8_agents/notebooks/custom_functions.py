@@ -62,13 +62,14 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import SFTConfig, SFTTrainer
-from smol_course.data import events, in_like_batches, study_runs, tasks
+from smol_course.data import events, in_like_batches, study_runs
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
 
 # %% tags=["setup"]
 from smol_course.agents.agent import JSON_PROMPT, asker, call_mask, run_tasks, share_done
 from smol_course.agents.calendar import Calendar, Refused
+from smol_course.agents.tasks import tasks
 from smol_course.agents.tools import Guard, Toolbox, call_schema, faults, final_answer, observed, schema_of
 from smol_course.agents.traces import TEMPLATE, traces
 from smol_course.metrics import record, watch, wilson

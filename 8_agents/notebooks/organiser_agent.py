@@ -57,10 +57,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
-from smol_course.data import study_runs, tasks
+from smol_course.data import study_runs
+from smol_course.evaluation.comparisons import by_group, compare
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import by_group, compare, record
+from smol_course.metrics import record
 from smol_course.models import artifact, find_model
 
 # %% tags=["setup"]
@@ -68,6 +69,7 @@ from smol_course.agents import page
 from smol_course.agents.agent import SmallModel, agent_for, asker, call_mask, run_agent, run_tasks, share_done
 from smol_course.agents.calendar import Calendar
 from smol_course.agents.sandbox import ProcessExecutor, SandboxError, run_once
+from smol_course.agents.tasks import tasks
 from smol_course.agents.tools import Guard, Notes, Toolbox, final_answer, observed
 
 here = prepare()

@@ -67,10 +67,11 @@ from smol_course.agents.calendar import Calendar
 from smol_course.agents.pages import pages, questions
 from smol_course.agents.tools import Guard, Toolbox
 from smol_course.data import study_runs
+from smol_course.evaluation.comparisons import bootstrap
 from smol_course.evaluation.suite import option_scores
 from smol_course.exercises import check, hint
 from smol_course.hardware import prepare
-from smol_course.metrics import bootstrap, record, wilson
+from smol_course.metrics import record, wilson
 from smol_course.models import answer, find_model
 
 here = prepare()

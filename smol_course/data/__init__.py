@@ -1,6 +1,7 @@
-"""Where the course's data comes from: the event messages, the questions, and what the notebooks' studies measured.
+"""Where the course's data comes from: the event messages, and what the notebooks' studies measured.
 
-How they were written and labelled stands beside them, in ``CARD.md`` and ``CHOICES.md``.
+Here lie all files; what only one module needs, its kit reads. How they were written and labelled stands beside them, in
+``CARD.md``, ``CHOICES.md`` and ``TASKS.md``.
 """
 
 import json
@@ -17,14 +18,6 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "dev", "test", "hard")
 SYSTEM_PROMPT = "Write the event as JSON: title, day, start, place, people."
-CONFIRM_PROMPT = "Confirm the event in one short sentence."
-
-
-def split_rows(split: str) -> list[dict]:
-    """Return the rows of one split of the event messages. Raises CourseError for a split that does not exist."""
-    if split not in SPLITS:
-        raise CourseError(f"There is no split {split!r}: take one of {', '.join(SPLITS)}.")
-    return read_lines(split)
 
 
 def read_lines(name: str) -> list[dict]:
@@ -42,87 +35,10 @@ def events(split: str) -> "Dataset":
     """
     from datasets import Dataset
 
-    rows = split_rows(split)
+    if split not in SPLITS:
+        raise CourseError(f"There is no split {split!r}: take one of {', '.join(SPLITS)}.")
+    rows = read_lines(split)
     return Dataset.from_list([row | {"event": json.dumps(row["event"], ensure_ascii=False)} for row in rows])
-
-
-def jottings(split: str = "train") -> "Dataset":
-    """Return the 50 jottings that stand for a new register's few messages: to train on, and to make more from.
-
-    ``split`` "dev" gives 48 others, to choose settings on. Columns as those of `events`, whose splits do not have them.
-    Raises CourseError for another split.
-    """
-    from datasets import Dataset
-
-    files = {"train": "jottings", "dev": "jottings_dev"}
-    if split not in files:
-        raise CourseError(f"There is no split {split!r} of the jottings: take train or dev.")
-    rows = read_lines(files[split])
-    return Dataset.from_list([row | {"event": json.dumps(row["event"], ensure_ascii=False)} for row in rows])
-
-
-def made_jottings() -> "Dataset":
-    """Return the jottings that ``recipes/jottings.py`` made from those 50, the bad ones among them.
-
-    Columns, all texts: ``id``, ``origin`` ("template", "back_translation", "self_instruct" or "evolved"), ``parent``
-    (the record that it was made from, or ""), ``also`` (a wrong day that it mentions on purpose, or ""), ``message``,
-    ``event`` (JSON), and ``read`` (what organiser_lora reads in it, or "" where it was not asked). Raises CourseError
-    where they were not made yet.
-    """
-    from datasets import Dataset
-
-    try:
-        return Dataset.from_list(read_lines("jottings_made"))
-    except FileNotFoundError as error:
-        raise CourseError(
-            "The synthetic jottings are not there: `uv run python -m recipes.jottings` makes them."
-        ) from error
-
-
-def confirmations(split: str) -> "Dataset":
-    """Return one split ("train" or "dev") of the confirmations: sentences that tell a user which event was noted.
-
-    Columns, all texts: ``id`` (that of the message whose event it is), ``event`` (its JSON), and three confirmations of
-    it: ``plain`` (one short sentence), ``rambling`` and ``flattering``. Each states the event rightly. Raises
-    CourseError for another split.
-    """
-    from datasets import Dataset
-
-    if split not in ("train", "dev"):
-        raise CourseError(f"There are no confirmations for {split!r}: take train or dev.")
-    events_of = {row["id"]: json.dumps(row["event"], ensure_ascii=False) for row in split_rows(split)}
-    rows = [row for row in read_lines("confirmations") if row["id"] in events_of]
-    return Dataset.from_list([{"id": row["id"], "event": events_of[row["id"]]} | row for row in rows])
-
-
-def choices(name: str = "everyday", split: str = "test") -> "Dataset":
-    """Return questions with four options each: "everyday" ones, or the course's own "quiz" questions.
-
-    Columns: ``id``, ``kind`` (the topic), ``form`` ("cloze": the right option completes the text; "question"),
-    ``text``, ``options`` (four texts) and ``right`` (the index of the right one). The split "shots" contains an example
-    of each kind of everyday question, to show in a prompt. Raises CourseError for another name or split.
-    """
-    from datasets import Dataset
-
-    known = {"everyday": ("test", "shots"), "quiz": ("test",)}
-    if split not in known.get(name, ()):
-        names = ", ".join(f"{known_name} ({' or '.join(splits)})" for known_name, splits in known.items())
-        raise CourseError(f"There are no choices {name!r} with the split {split!r}; there are: {names}.")
-    rows = [row for row in read_lines(name) if row["split"] == split]
-    return Dataset.from_list([{key: row[key] for key in row if key != "split"} for row in rows])
-
-
-def tasks(name: str) -> list[dict]:
-    """Return the agent's test tasks: "single" ones, which need one call, or the "organiser" ones.
-
-    Each has ``id``, ``kind``, ``message``, ``before`` and ``after`` (the week's events, as dictionaries with title,
-    day, start, place and people) and ``says``, the words that the answer must contain, in which "|" stands between
-    alternatives. Raises CourseError for another name.
-    """
-    rows = [row for row in read_lines("tasks") if row["set"] == name]
-    if not rows:
-        raise CourseError(f"There are no tasks {name!r}: take single or organiser.")
-    return rows
 
 
 def study_runs(topic: str) -> dict[str, dict]:

@@ -19,8 +19,8 @@ def evaluate(
     against: Annotated[
         str | None, typer.Option("--against", metavar="REPORT", help="a baseline: a report's name or .json file")
     ] = None,
-    messages: Annotated[int, typer.Option("--messages", min=0, help="test messages to ask; 0: all")] = 64,
-    items: Annotated[int, typer.Option("--items", min=0, help="everyday questions to ask; 0: all")] = 0,
+    messages: Annotated[int, typer.Option("--messages", min=1, help="test messages to ask; 1000: all")] = 64,
+    items: Annotated[int, typer.Option("--items", min=1, help="everyday questions to ask; 1000: all")] = 1_000,
     pages: Annotated[int, typer.Option("--pages", min=1, help="help pages to read")] = 24,
     save: Annotated[str | None, typer.Option("--save", metavar="FILE", help="keep the report (.json)")] = None,
 ) -> None:

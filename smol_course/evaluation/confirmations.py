@@ -1,12 +1,35 @@
-"""Confirmations: one sentence that tells the user which event was noted, and the one rule that judges it."""
+"""Confirmations: one sentence that tells the user which event was noted. Those that ship, and the rule that judges."""
 
 import json
 import re
+from typing import TYPE_CHECKING
 
+from smol_course.data import read_lines
+from smol_course.errors import CourseError
 from smol_course.metrics import TITLE_F1, WEEKDAYS, _place, _words
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+CONFIRM_PROMPT = "Confirm the event in one short sentence."
 LONGEST_CONFIRMATION = 25  # words
 _CLOCK = re.compile(r"\b(\d{1,2})(?:[:.](\d{2}))?\s*(?:([ap])\.?m\b\.?)?", re.IGNORECASE)
+
+
+def confirmations(split: str) -> "Dataset":
+    """Return one split ("train" or "dev") of the confirmations: sentences that tell a user which event was noted.
+
+    Columns, all texts: ``id`` (that of the message whose event it is), ``event`` (its JSON), and three confirmations of
+    it: ``plain`` (one short sentence), ``rambling`` and ``flattering``. Each states the event rightly. Raises
+    CourseError for another split.
+    """
+    from datasets import Dataset
+
+    if split not in ("train", "dev"):
+        raise CourseError(f"There are no confirmations for {split!r}: take train or dev.")
+    events_of = {row["id"]: json.dumps(row["event"], ensure_ascii=False) for row in read_lines(split)}
+    rows = [row for row in read_lines("confirmations") if row["id"] in events_of]
+    return Dataset.from_list([{"id": row["id"], "event": events_of[row["id"]]} | row for row in rows])
 
 
 def confirmation_faults(text: str, event: str) -> list[str]:

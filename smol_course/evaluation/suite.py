@@ -21,22 +21,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smol_course.data import SYSTEM_PROMPT, choices, events
+from smol_course.data import SYSTEM_PROMPT, events
 from smol_course.errors import CourseError
+from smol_course.evaluation.comparisons import Comparison, bootstrap, by_group, compare
+from smol_course.evaluation.questions import choices
 from smol_course.files import write_json, writing
 from smol_course.hardware import describe_short
-from smol_course.metrics import (
-    FIELDS,
-    Comparison,
-    bootstrap,
-    by_group,
-    compare,
-    event_right,
-    field_f1,
-    fields_right,
-    parse_event,
-    wilson,
-)
+from smol_course.metrics import FIELDS, event_right, field_f1, fields_right, parse_event, wilson
 from smol_course.models import MODEL, answer, artifact, find_model, merged, weights_sha256
 
 if TYPE_CHECKING:
@@ -223,8 +214,8 @@ def evaluate(
     name: str,
     who: Any,
     tokenizer: "PreTrainedTokenizerBase | None" = None,
-    messages: int = 0,
-    items: int = 0,
+    messages: int = 1_000,
+    items: int = 1_000,
     pages: int = 24,
     bf16: bool = False,
     weights: str = "",
@@ -233,19 +224,19 @@ def evaluate(
 
     ``who`` is a model, given with its tokenizer, or a function that turns a list of messages into a list of answers;
     such a function is asked for events only. ``messages`` of the test split and ``items`` of the everyday questions are
-    asked, the first ones, 0 for all; ``pages`` of the help pages. ``bf16`` asks for events with a bfloat16 copy.
+    asked, the first ones, or all there are; ``pages`` of the help pages. ``bf16`` asks for events with a bfloat16 copy.
     ``weights`` is what `weights_of` says, for a model that has files.
     """
     begun = time.perf_counter()
     known = _messages()
-    asked = dict(list(known.items())[: messages or None])
+    asked = dict(list(known.items())[:messages])
     ask = who if tokenizer is None else asker(who, tokenizer, bf16)
     answers = ask([row["message"] for row in asked.values()])
     if len(answers) != len(asked):
         raise CourseError(f"{name} gave {len(answers)} answers to {len(asked)} messages: it must give one to each.")
     report = Report(name, weights, dict(zip(asked, answers, strict=True)))
     if tokenizer is not None:
-        rows = dict(list(_items().items())[: items or None])
+        rows = dict(list(_items().items())[:items])
         options = [[f" {option}" for option in row["options"]] for row in rows.values()]
         scores = option_scores(who, tokenizer, [prompt_of(row) for row in rows.values()], options)
         report.choices.update(zip(rows, ([round(score, 4) for score in group] for group in scores), strict=True))

@@ -3,8 +3,8 @@
 A topic's exercises stand in ``smol_course/exercises/<topic>.py`` as ``EXERCISES``, a tuple of `Exercise`. A
 judge looks at the answer with plain code, so this module knows nothing about notebooks, models or data.
 
-For judges: `call` and `raised` run a learner's function and say where it failed and for which input; `expect` and
-`number` take every number type; `at_most` and `at_least` hold limits exactly.
+For judges: `call`, `returned` and `raised` run a learner's function and say where it failed and for which input;
+`expect` and `number` take every number type; `at_most` and `at_least` hold limits exactly.
 
 What it cannot do: stop learner's code inside one long call into C (``10 ** 10 ** 10``), or code that eats
 all memory.
@@ -25,12 +25,14 @@ import reprlib
 import sys
 import sysconfig
 import threading
+import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from smol_course.errors import CourseError
@@ -103,11 +105,13 @@ def expect(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
     if not issubclass(type(value), kinds) or (type(value) is bool and bool not in kinds):
         asked = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(
-            _KINDS.get(asked_kind, asked_kind.__name__)
+            _NAMES.get(asked_kind.__name__, asked_kind.__name__)
             for asked_kind in asked
             if not (asked_kind is int and float in asked)
         )
         raise Mistake(f"{what} should be {names}, but it is {_kind(value)}.")
+    if type(value) is int and value.bit_length() > 1000:  # no float, and no text, can hold it
+        raise Mistake(f"{what} is far too large: a number of more than 300 digits.")
     return value
 
 
@@ -122,8 +126,9 @@ def number(value: Any, what: str) -> float:
 def plain(value: Any, arrays: bool = False, depth: int = 4) -> Any:
     """Return the value with numpy's and torch's numbers as Python's own, also inside lists, tuples and dictionaries.
 
-    Whole arrays and tensors, unless they hold one number without a dimension, stay as they are, or become lists with
-    ``arrays``. What needs no change comes back as the same object.
+    A Fraction or Decimal becomes an int if it is a whole number, else a float. Whole arrays and tensors, unless they
+    hold one number without a dimension, stay as they are, or become lists with ``arrays``. What needs no change comes
+    back as the same object.
     """
     kind = type(value)
     if kind in _PLAIN or depth == 0:
@@ -136,6 +141,8 @@ def plain(value: Any, arrays: bool = False, depth: int = 4) -> Any:
     if issubclass(kind, dict):
         parts = {key: plain(part, arrays, depth - 1) for key, part in value.items()}
         return value if all(parts[key] is value[key] for key in parts) else parts
+    if kind in (Fraction, Decimal) and math.isfinite(value):
+        return int(value) if value == int(value) else float(value)
     # Who has a number of one of these libraries has imported it.
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     tensor = getattr(torch, "Tensor", None)
@@ -174,13 +181,18 @@ def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     Mistake naming the exception that it raised, the learner's line that did it, and the arguments.
     """
     value, error, where = _called(function, arguments, named)
-    name = _name(function)
     if error is not None:
-        if issubclass(type(error), RecursionError):
-            raise Mistake(f"{name} calls itself without an end (RecursionError).") from error
-        raise Mistake(f"{name} raised {_raised(error)}{where}.") from error
+        raise Mistake(f"{_name(function)} raised {_raised(error)}{where}.") from error
     if _missing(value):
-        raise NotYet(f"{name} returned {value}{where}: is a `return` missing there?")
+        raise NotYet(f"{_name(function)} returned {value}{where}: is a `return` missing there?")
+    return value
+
+
+def returned(function: Callable[..., Any], *arguments: Any) -> Any:
+    """As `call`, for a function that may return None as its answer."""
+    value, error, where = _called(function, arguments, {})
+    if error is not None:
+        raise Mistake(f"{_name(function)} raised {_raised(error)}{where}.") from error
     return value
 
 
@@ -214,17 +226,32 @@ def _called(
 ) -> tuple[Any, BaseException | None, str]:
     """What a learner's function returned, what it raised, and in which line and for which arguments that was."""
     _given(function, "the function")
+    name = _name(function)
     if not callable(function):
-        raise Mistake(f"Give the function itself, not {_kind(function)}.")
+        raise Mistake(f"Give the function itself, without calling it, not {_kind(function, 'something ')}.")
+    if issubclass(type(function), type) and not issubclass(function, tuple(_PLAIN | {list, dict, tuple, set})):
+        raise Mistake(f"Give a function (`def`): {name} is a class.")
     arguments_text = _arguments(function, arguments, named)  # before the call, which may change them
     try:
-        return function(*arguments, **named), None, arguments_text
+        value = function(*arguments, **named)
     except (NotYet, Mistake, _TooLong):
         raise
     except NotImplementedError as error:
-        raise NotYet(f"{_name(function)} is not implemented yet.") from error
+        raise NotYet(f"{name} is not implemented yet.") from error
     except BaseException as error:  # even a learner's exit() must not end the notebook
+        unreached = type(error) is TypeError and error.__traceback__.tb_next is None  # type: ignore[union-attr]
+        if unreached and type(function) is types.FunctionType:
+            raise Mistake(
+                f"{name} does not take the arguments that it was called with{arguments_text}: {_text(error, 160)}."
+            ) from error
         return None, error, _place(error, function) + arguments_text
+    if type(value) in (types.CoroutineType, types.AsyncGeneratorType):
+        with suppress(AttributeError):
+            value.close()  # else Python warns that nobody awaited it
+        raise Mistake(f"{name} is an async function, so calling it computes nothing: write `def` without `async`.")
+    if type(value) is types.GeneratorType:
+        raise Mistake(f"{name} returned a generator, which has computed nothing yet: `return` a value, do not `yield`.")
+    return value, None, arguments_text
 
 
 def complete(answer: Any, parts: dict[str, type]) -> dict[str, Any]:
@@ -335,28 +362,40 @@ def _given(value: Any, what: str) -> None:
         raise NotYet(f"{what} is still missing.")
 
 
-_KINDS = {
-    bool: "True or False",
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    list: "a list",
-    dict: "a dictionary",
-    tuple: "a tuple",
-    set: "a set",
+# By the name of the type, as this module imports no library.
+_NAMES = {
+    "bool": "True or False",
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "list": "a list",
+    "dict": "a dictionary",
+    "tuple": "a tuple",
+    "set": "a set",
+    "Tensor": "a tensor",
+    "ndarray": "an array",
+    "function": "a function",
+    "builtin_function_or_method": "a function",
+    "method": "a function",
+    "generator": "a generator",
+    "type": "a class",
 }
 
 
-def _kind(value: Any) -> str:
+def _kind(value: Any, else_: str = "") -> str:
     if type(value) is bool:
         return str(value)
     if type(value) is float:  # a whole number is a number, too: what it is not must be seen
-        return f"{value:.6g}, a number with a decimal point" if math.isfinite(value) else f"the number {value}"
-    return _KINDS.get(type(value)) or f"of type {type(value).__name__}"
+        text = f"{value:.6g}"
+        text += ".0" if text.lstrip("-").isdecimal() else ""
+        return f"{text}, a number with a decimal point" if math.isfinite(value) else f"the number {value}"
+    name = type(value).__name__
+    return _NAMES.get(name) or f"{else_}of type {name}"
 
 
 def _name(function: Any) -> str:
-    return _text(getattr(function, "__name__", "your function"), 60)
+    name = _text(getattr(function, "__name__", "your function"), 60)
+    return "your lambda" if name == "<lambda>" else name
 
 
 def _text(value: object, longest: int) -> str:
@@ -369,6 +408,8 @@ def _text(value: object, longest: int) -> str:
 
 
 def _raised(error: BaseException) -> str:
+    if issubclass(type(error), RecursionError):
+        return "RecursionError (a function that calls itself without an end)"
     text = _text(error, 160).rstrip(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -384,7 +425,7 @@ def _place(error: BaseException, function: Any) -> str:
     """Say in which line of the learner's own code an exception arose, with what stands there; "" if in none."""
     try:
         own = getattr(getattr(function, "__code__", None), "co_filename", None)
-        last: TracebackType | None = None
+        last: types.TracebackType | None = None
         step = error.__traceback__ and error.__traceback__.tb_next  # the first frame is that of the call
         while step:
             file = step.tb_frame.f_code.co_filename
@@ -399,7 +440,7 @@ def _place(error: BaseException, function: Any) -> str:
         return ""
 
 
-def _expression(step: TracebackType) -> str:
+def _expression(step: types.TracebackType) -> str:
     """The source of the expression that was being computed; its line where Python does not know more."""
     line = linecache.getline(step.tb_frame.f_code.co_filename, step.tb_lineno)
     first, last, begin, end = list(step.tb_frame.f_code.co_positions())[step.tb_lasti // 2]
@@ -429,6 +470,11 @@ class _Short(reprlib.Repr):
         shape = getattr(value, "shape", None)
         if issubclass(type(shape), tuple):
             return f"{type(value).__name__} of shape {tuple(shape)}"
+        name = getattr(value, "__name__", None)  # a judge's function may be an object
+        if type(name) is str:
+            return name
+        if type(value) is types.SimpleNamespace and level > 0:
+            return f"({', '.join(f'{key}={self.repr1(part, level - 1)}' for key, part in vars(value).items())})"
         return f"something of type {type(value).__name__}"
 
     def repr_function(self, value: Any, level: int) -> str:

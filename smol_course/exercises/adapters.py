@@ -6,7 +6,7 @@ The judge of the first sees only what the provenance says, as the learner does: 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, call, expect
+from smol_course.exercises import Exercise, call, expect
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,8 +24,8 @@ _CASES: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
     ("other weights", {"name": "other", "sha256": _OTHER}, {"base": _SMOL, "base_sha256": _OURS}, "no"),
     (
         "the same name, other weights",
-        {"name": _SMOL, "sha256": _OTHER},
-        {"base": _SMOL, "base_sha256": _OURS},
+        {"name": _SMOL, "sha256": _OURS},
+        {"base": _SMOL, "base_sha256": _OTHER},
         "no",
     ),
     (
@@ -185,13 +185,11 @@ def _judge_batch(answer: Any) -> str | None:
 
     for x, weight, adapters, names in _batches():
         copies = x.clone(), weight.clone(), {n: (a.clone(), b.clone(), s) for n, (a, b, s) in adapters.items()}
-        output = call(answer, *copies, list(names))
-        if not issubclass(type(output), torch.Tensor):
-            raise Mistake(f"mixed_batch should return a tensor, but it is of type {type(output).__name__}.")
+        output = expect(call(answer, *copies, list(names)), torch.Tensor, "what mixed_batch returns")
         wanted = _rows(x, weight, adapters, names)
         if output.shape != wanted.shape:
-            shape = tuple(output.shape)
-            return f"mixed_batch gives a tensor of shape {shape}; rows by outputs is {tuple(wanted.shape)}."
+            found, right = tuple(output.shape), tuple(wanted.shape)
+            return f"mixed_batch gives a tensor of shape {found}, not {right}: each row of x has one row of outputs."
         mistake = _batch_mistake(output.detach().float(), wanted, x, weight, adapters, names)
         same = torch.equal(copies[0], x) and torch.equal(copies[1], weight)
         if not same:
@@ -339,7 +337,7 @@ _DOG = Exercise(
         (
             "a list of rows",
             lambda: lambda *case: list(_rows(*case)),
-            "should return a tensor, but it is of type list",
+            "what mixed_batch returns should be a tensor, but it is a list",
         ),
         (
             "one row short",

@@ -65,7 +65,7 @@ def _chosen_mistake(index: int, scores: list[float], options: list[str], per_cha
     if per_character and index == _index(max, words):
         return "Divided by the number of words: characters are asked for."
     shown = ", ".join(f"{value:.3g}" for value in worth)
-    return f"The scores that count here are {shown}; the highest is not at {index}."
+    return f"The scores that count here are {shown}; the highest is at index {_index(max, worth)}, but you say {index}."
 
 
 def _by(worth: Callable[[float, str], float], best: Callable[..., Any] = max) -> Callable[[], Any]:
@@ -117,7 +117,7 @@ _TURTLE = Exercise(
         (
             "from one",
             lambda: lambda scores, options, per: 4 if per else 1 + _index(max, scores),
-            "the highest is not at 2",
+            "the highest is at index 1, but you say 2",
         ),
     ),
 )

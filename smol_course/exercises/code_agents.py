@@ -49,19 +49,19 @@ def _judge_calls(answer: Any) -> str | None:
 def _calls_mistake(what: str, code: str, found: list[str], wanted: list[str]) -> str:
     extra = [name for name in found if name not in wanted]
     if len(set(found)) != len(found):
-        return f"{what}: {max(found, key=found.count)!r} stands twice: each name once."
+        return f"The case of {what}: {max(found, key=found.count)!r} stands twice: each name once."
     if set(found) == set(wanted):
-        return f"{what}: the names are right, and their order is that of the text: {wanted}, not {found}."
+        return f"The case of {what}: the names are right, and their order is that of the text: {wanted}, not {found}."
     if what.startswith("a call in a string") and extra:
-        return f"{what}: {extra[0]!r} is no call there. Search the syntax tree, not the text."
+        return f"The case of {what}: {extra[0]!r} is no call there. Search the syntax tree, not the text."
     if what == "a method" and extra:
-        return f"{what}: {extra[0]!r} is a method of an object, not a plain function."
+        return f"The case of {what}: {extra[0]!r} is a method of an object, not a plain function."
     if what.startswith("names that") and extra:
-        return f"{what}: {extra[0]!r} is only named there, not called."
+        return f"The case of {what}: {extra[0]!r} is only named there, not called."
     if extra:
-        return f"{what}: {extra[0]!r} is no function that {code!r} calls."
+        return f"The case of {what}: {extra[0]!r} is no function that {code!r} calls."
     missing = next(name for name in wanted if name not in found)
-    return f"{what}: {missing!r} is missing: {code!r} calls {wanted}, and yours has {found}."
+    return f"The case of {what}: {missing!r} is missing: {code!r} calls {wanted}, and yours has {found}."
 
 
 def _by_pattern(code: str) -> list[str]:
@@ -120,7 +120,7 @@ _TURTLE = Exercise(
 _GOOD = (
     ("a call", 'add("gym", 18)', "added gym", [("add", ("gym", 18), {})]),
     ("a named argument", 'add("gym", start=18)', "added gym", [("add", ("gym",), {"start": 18})]),
-    ("a list of constants", 'count(["a", "b", None, -1])', 4, [("count", (["a", "b", None, -1],), {})]),
+    ("a list of constants", 'count(["a", "b", None, -1.5])', 4, [("count", (["a", "b", None, -1.5],), {})]),
     ("a call in a call", "count(find('gym'))", 2, [("find", ("gym",), {}), ("count", (["gym", "gym"],), {})]),
     ("an earlier name", "x = find('gym')\ncount(x)", 2, [("find", ("gym",), {}), ("count", (["gym", "gym"],), {})]),
     ("an assignment at the end", "find('a')\ny = 3", 3, [("find", ("a",), {})]),
@@ -178,10 +178,11 @@ def _judge_run(answer: Any) -> str | None:
         tools = _Tools()
         result = plain(call(answer, code, dict(tools.known)))
         if plain(tools.seen) != seen:
-            calls = f"{_written(seen)}, but it was {_written(tools.seen)}"
-            return f"{case}: for {code!r} the tools should be called so: {calls}."
+            return (
+                f"The case of {case}: {code!r} should call {_written(seen)}, but yours called {_written(tools.seen)}."
+            )
         if type(result) is not type(wanted) or result != wanted:
-            return f"{case}: {code!r} should give {wanted!r}, but yours gives {shown(result)}."
+            return f"The case of {case}: {code!r} should give {wanted!r}, but yours gives {shown(result)}."
     return next((mistake for case, code in _BAD if (mistake := _refused(answer, case, code))), None)
 
 
@@ -191,7 +192,7 @@ def _written(seen: list[tuple[str, tuple, dict]]) -> str:
     for name, values, named in seen:
         arguments = [shown(value) for value in values] + [f"{key}={shown(value)}" for key, value in named.items()]
         calls.append(f"{name}({', '.join(arguments)})")
-    return ", ".join(calls) or "none"
+    return ", ".join(calls) or "no tool"
 
 
 def _refused(answer: Any, what: str, code: str) -> str | None:
@@ -199,13 +200,15 @@ def _refused(answer: Any, what: str, code: str) -> str | None:
     tools = _Tools()
     refusal = raised(answer, code, dict(tools.known))
     if refusal is None:
-        return f"{what}: {code!r} should raise ValueError, but it ran."
+        return f"The case of {what}: {code!r} should raise ValueError, but it ran."
     if isinstance(refusal.__cause__, SyntaxError):
-        return f"{what}: raise ValueError for what Python cannot read, too; yours raises SyntaxError."
+        return f"The case of {what}: raise ValueError for what Python cannot read, too; yours raises SyntaxError."
     if not isinstance(refusal.__cause__, ValueError):
-        return f"{what}: {code!r} should raise ValueError. {refusal}"
+        return f"The case of {what}: {code!r} should raise ValueError. {refusal}"
     if tools.seen:
-        return f"{what}: a tool was called before the code was refused. Look at all of it first, then run it."
+        return (
+            f"The case of {what}: a tool was called before the code was refused. Look at all of it first, then run it."
+        )
     return None
 
 
@@ -318,10 +321,10 @@ _DOG = Exercise(
         ("exec", lambda: _by_exec, "_by_exec raised NameError"),
         ("line by line", lambda: lambda code, tools: _run(code, tools, first=False), "a tool was called before"),
         ("SyntaxError", lambda: _syntax, "raise ValueError for what Python cannot read"),
-        ("named arguments lost", lambda: _drops_names, "a named argument: for"),
+        ("named arguments lost", lambda: _drops_names, "start=18), but yours called add('gym')"),
         ("first value", lambda: _first_value, "should give 2, but yours gives ['gym', 'gym']"),
         ("refuses everything", lambda: lambda code, tools: int("x"), "raised ValueError"),
-        ("runs nothing", lambda: lambda code, tools: "done", "the tools should be called so"),
+        ("runs nothing", lambda: lambda code, tools: "done", "but yours called no tool"),
     ),
 )
 

@@ -38,7 +38,7 @@ def _judge_changes(answer: Any) -> str | None:
     for before, after in _LISTS:
         value = expect(call(answer, list(before), list(after)), (tuple, list), "what gained_and_lost returns")
         if len(value) != 2:
-            return f"Two numbers are asked for, gained and lost, but there are {len(value)}."
+            return f"Two numbers are asked for, gained and lost, but yours holds {len(value)}."
         changes = tuple(expect(count, int, "each of the two numbers") for count in value)
         if changes != _changes(before, after):
             return _changes_mistake(changes, before, after)
@@ -54,8 +54,14 @@ def _changes_mistake(given: tuple[int, int], before: list[bool], after: list[boo
         (sum(after), sum(before)): "These are the right answers of each model: count those that changed.",
         (sum(before), sum(after)): "These are the right answers of each model, before and after: count changes.",
         (max(0, gained - lost), max(0, lost - gained)): "This is the net change: gains and losses are counted apart.",
-        (pairs.count((True, True)), pairs.count((False, False))): "These are the messages that did not change.",
-        (sum(after), len(after) - sum(after)): "These are the second model's right and wrong answers.",
+        (
+            pairs.count((True, True)),
+            pairs.count((False, False)),
+        ): "These are the messages that did not change: count those on which the models differ.",
+        (
+            sum(after),
+            len(after) - sum(after),
+        ): "These are the second model's right and wrong answers: count where the two models differ.",
     }
     return known.get(given, f"Of {len(before)} messages {gained} are gained and {lost} lost; yours: {given}.")
 
@@ -93,7 +99,7 @@ _TURTLE = Exercise(
         ),
         ("the second model", _count(lambda b, a: (sum(a), len(a) - sum(a))), "the second model's"),
         ("one number", _count(lambda before, after: sum(after) - sum(before)), "but it is a whole number"),
-        ("three numbers", _count(lambda before, after: (*_changes(before, after), 0)), "but there are 3"),
+        ("three numbers", _count(lambda before, after: (*_changes(before, after), 0)), "but yours holds 3"),
         ("one too many", _count(lambda b, a: (_changes(b, a)[0] + 1, _changes(b, a)[1])), "are gained and 1 lost"),
     ),
 )
@@ -103,9 +109,20 @@ _TURTLE = Exercise(
 # How many messages are right for both, gained, lost, wrong for both.
 _TABLES = ((150, 30, 10, 110), (40, 2, 12, 26))
 _DRAWS = 2000
-# Few messages, as 1 (gained) and 0, whose interval chance does not move: in the first, the last message counts much, in
-# the second the first does. So every message must be drawn as often as any other.
-_FEW = (([0, 0, 0, 0, 0, 1], (0.0, 0.5)), ([1, 1, 0, 0, 0], (0.0, 0.8)))
+# Few messages, as 1 (gained), 0 and -1 (lost), whose interval chance does not move, and what to look at: in the first,
+# the last message counts much, in the second the first does. So every message must be drawn as often as any other. In
+# the next two, 97 % of the draws lie below 5/9, so that an interval of 95 % reaches to it and one of 94 % does not; in
+# the last two, 98.2 % do not lie above 4/6, so that one of 97 % goes beyond it.
+_EACH = "Can every message, also the first and the last, be drawn, and as often as any other?"
+_QUANTILES = "Are 2.5 % of all draws cut off at each end?"
+_FEW = (
+    ([0, 0, 0, 0, 0, 1], _DRAWS, (0.0, 0.5), _EACH),
+    ([1, 1, 0, 0, 0], _DRAWS, (0.0, 0.8), _EACH),
+    ([1, 1, 0, 0, 0, 0, 0, 0, 0], 10 * _DRAWS, (0.0, 5 / 9), _QUANTILES),
+    ([-1, -1, 0, 0, 0, 0, 0, 0, 0], 10 * _DRAWS, (-5 / 9, 0.0), _QUANTILES),
+    ([1, 1, 0, 0, 0, 0], 10 * _DRAWS, (0.0, 4 / 6), _QUANTILES),
+    ([-1, -1, 0, 0, 0, 0], 10 * _DRAWS, (-4 / 6, 0.0), _QUANTILES),
+)
 
 
 def _right_and_wrong(table: tuple[int, int, int, int]) -> tuple[list[bool], list[bool]]:
@@ -171,14 +188,13 @@ def _judge_interval(answer: Any) -> str | None:
         wanted, yours = (f"{lower:.3f} to {upper:.3f}" for lower, upper in (ways[""], (low, high)))
         case = f"With {len(before)} messages, {table[1]} gained and {table[2]} lost,"
         return f"{case} it is about {wanted}; yours: {yours}."
-    for changes, right in _FEW:
-        before, after = [not change for change in changes], [True] * len(changes)
-        low, high = _two_numbers(call(answer, before, after, _DRAWS, numpy.random.default_rng(0)))
+    for changes, draws, right, look in _FEW:
+        before, after = [change < 1 for change in changes], [change > -1 for change in changes]
+        low, high = _two_numbers(call(answer, before, after, draws, numpy.random.default_rng(0)))
         if not _near((low, high), right):
             return (
-                f"With {changes} as after minus before, the interval is {right[0]} to {right[1]}; yours is "
-                f"{low:.3g} to {high:.3g}. Can every message, also the first and the last, be drawn, and as often as "
-                "any other?"
+                f"With {changes} as after minus before, the interval is {right[0]:.3g} to {right[1]:.3g}; yours is "
+                f"{low:.3g} to {high:.3g}. {look}"
             )
     return None
 
@@ -187,7 +203,7 @@ def _two_numbers(value: Any) -> tuple[float, float]:
     """The ends of the learner's interval. Raises Mistake."""
     value = expect(value, (tuple, list), "what paired_interval returns")
     if len(value) != 2:
-        raise Mistake(f"An interval has two ends, but there are {len(value)} numbers.")
+        raise Mistake(f"An interval has two ends, but yours holds {len(value)}.")
     low, high = (number(end, "an end of the interval") for end in value)
     return low, high
 
@@ -258,7 +274,7 @@ _DOG = Exercise(
         ),
         ("the high end first", _by_means(lambda b, a, draw: _cut(draw(a - b))[::-1]), "The low end comes first"),
         ("no replacement", _by_means(lambda b, a, draw: ((a - b).mean(), (a - b).mean())), "draw with replacement"),
-        ("three numbers", _by_means(lambda b, a, draw: (*_cut(draw(a - b)), 0.0)), "there are 3 numbers"),
+        ("three numbers", _by_means(lambda b, a, draw: (*_cut(draw(a - b)), 0.0)), "two ends, but yours holds 3"),
         ("a text", _by_means(lambda b, a, draw: "0.03 to 0.11"), "but it is a text"),
     ),
 )

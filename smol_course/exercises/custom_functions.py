@@ -16,13 +16,13 @@ def _event(day: str, start: str) -> dict[str, str]:
 _PAIRS = (
     ("the same time", _event("monday", "09:00"), _event("monday", "09:00"), True),
     ("the second half an hour later", _event("monday", "09:00"), _event("monday", "09:30"), True),
-    ("the first half an hour later", _event("monday", "09:30"), _event("monday", "09:00"), True),
+    ("the first half an hour later, in the next hour", _event("monday", "10:10"), _event("monday", "09:40"), True),
     ("the second an hour later, so they touch", _event("monday", "09:00"), _event("monday", "10:00"), False),
     ("the first an hour later, so they touch", _event("monday", "10:00"), _event("monday", "09:00"), False),
     ("another day", _event("monday", "09:00"), _event("tuesday", "09:00"), False),
     ("59 minutes apart, in two hours", _event("friday", "09:59"), _event("friday", "10:58"), True),
-    ("half an hour apart, in two hours", _event("friday", "09:40"), _event("friday", "10:10"), True),
     ("far apart", _event("friday", "08:30"), _event("friday", "18:00"), False),
+    ("another day, the later one first", _event("tuesday", "09:00"), _event("monday", "09:30"), False),
 )
 
 

@@ -57,7 +57,9 @@ def _number(value: Any, what: str) -> float:
         raise Mistake(f"{what} is a tensor of shape {tuple(value.shape)}; one number is wanted.")
     value = float(expect(value, float, what))
     if what == "sigmoid" and not math.isfinite(value):
-        raise Mistake(f"{what} is {value}: is there a logarithm of zero? `logsigmoid` takes both in one step.")
+        raise Mistake(
+            f"{what} is {value}: a sigmoid came out as 0, and log(0) is infinite. `logsigmoid` does both in one step."
+        )
     return number(value, what)
 
 

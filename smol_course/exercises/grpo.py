@@ -29,7 +29,7 @@ from smol_course.exercises import (
 _GROUPS = (
     [1.0, 0.2, 0.2, 0.6],
     [0.84, 0.52, 1.0, 0.0, 0.84, 0.68, 0.2, 0.84],
-    [0, 1],
+    [-1, 1, 0, -1],  # below zero, too
     [0.2, 0.2, 0.2, 0.2],
     [0.1, 0.1, 0.1],  # their mean is not exactly 0.1
 )

@@ -179,6 +179,7 @@ _PAIRS: tuple[tuple[str, dict[str, Any] | None], ...] = (
     ("walk with alan thu 8am", _event("walk", "thursday", "08:00", None, "Alan")),
     (_NOTE, _CHOIR | {"title": "chess practice"}),
     ("mon 9:00 gp", _event("GP", "monday", "09:00", None)),
+    ("vet 16:20", _event("vet", "monday", "16:20", None)),
     *((f"Swim {day.title()} 19:00", _event("swim", day, "19:00", None)) for day in _DAYS),
     *((f"swim {day[:3].upper()} 19:00", _event("swim", day, "19:00", None)) for day in _DAYS),
 )

@@ -179,8 +179,7 @@ def _tensor(value: Any, weight: "Tensor") -> "Tensor":
     """The value if it is a matrix of the weight's shape. Raises Mistake."""
     import torch
 
-    if not issubclass(type(value), torch.Tensor):
-        raise Mistake(f"merge should return a tensor, but it returns one of type {type(value).__name__}.")
+    expect(value, torch.Tensor, "what merge returns")
     if value.shape != weight.shape:
         raise Mistake(f"For a weight of shape {tuple(weight.shape)} your matrix has the shape {tuple(value.shape)}.")
     return value
@@ -318,7 +317,7 @@ _DOG = Exercise(
         ("weight as it was", _merged(lambda weight, update: weight), "back as it was given"),
         ("a copy of weight", _merged(lambda weight, update: weight.clone()), "back unchanged"),
         ("another dtype", _merged(lambda weight, update: weight + update), "weight is bfloat16"),
-        ("a list", _merged(lambda weight, update: (weight + update).tolist()), "return a tensor"),
+        ("a list", _merged(lambda weight, update: (weight + update).tolist()), "what merge returns should be a tensor"),
         ("off by a little", _merged(lambda weight, update: weight + 1.1 * update), "is off by"),
     ),
 )

@@ -8,7 +8,18 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from smol_course.exercises import Exercise, NotYet, call, complete, enough, expect, shares, untested, variants
+from smol_course.exercises import (
+    Exercise,
+    NotYet,
+    call,
+    complete,
+    enough,
+    expect,
+    returned,
+    shares,
+    untested,
+    variants,
+)
 
 # --- 🐢 The same week? --------------------------------------------------------------------------------------
 
@@ -28,6 +39,7 @@ _WEEKS = (
     ("another start", [_event("gym", start="10:00")], [_GYM], False),
     ("another day", [_event("gym", "tuesday")], [_GYM], False),
     ("another title", [_event("swim")], [_GYM], False),
+    ("another title of the same letters", [_event("tea")], [_event("eat")], False),
     (
         "two titles exchanged",
         [_event("lunch"), _event("gym", "friday", "12:30")],
@@ -73,6 +85,7 @@ def _week_mistake(what: str, right: bool) -> str:
         "another start": "the start counts, too.",
         "another day": "the day counts, too.",
         "another title": "the title counts, too.",
+        "another title of the same letters": "compare titles as they are read, but for upper and lower case.",
         "two titles exchanged": "each event has its own title: the three belong together.",
         "two days exchanged": "each event has its own day: the three belong together.",
         "two starts exchanged": "each event has its own start: the three belong together.",
@@ -186,6 +199,7 @@ _RUNS: tuple[tuple[str, list[tuple[str, str]], int, str | None], ...] = (
         None,
     ),
     ("one call to and fro between two observations", [_A, _D, _A, _D], 9, "to and fro"),
+    ("to and fro twice and a half", [_D, _A, _D, _A, _D], 9, "to and fro"),
     ("two calls to and fro with one observation", [("a()", "ok"), ("b()", "ok")] * 2, 9, "to and fro"),
     ("the same pair twice behind its observation", [("show()", "nothing"), _A, _A], 9, None),
     ("the same pair twice behind its call", [_D, _A, _A], 9, None),
@@ -221,31 +235,25 @@ def _judge_end(answer: Any) -> str | None:
 
 def _said(answer: Any, steps: list[tuple[str, str]], most: int) -> str | None:
     """What the learner's function returned; here None is an answer."""
-    box: list[Any] = []
-
-    def asked() -> str:
-        box.append(answer(steps, most))
-        return "asked"
-
-    if not callable(answer):
-        call(answer)  # says what it is instead
-    call(asked)
-    return None if box[0] is None else expect(box[0], str, "what must_end returns")
+    reason = returned(answer, steps, most)
+    return None if reason is None else expect(reason, str, "what must_end returns")
 
 
 def _end_mistake(what: str, steps: list[tuple[str, str]], most: int, said: str | None, wanted: str | None) -> str:
     if what == "as many steps as allowed" and said is None:
-        return f"{what}: {len(steps)} steps of at most {most} were made, so it must end before the next one."
+        return (
+            f"The case of {what}: {len(steps)} steps of at most {most} were made, so it must end before the next one."
+        )
     if what == "the same call with other observations" and said == "the same again":
-        return f"{what}: something changes each time, so it is no loop. Compare the pairs, not the calls."
+        return f"The case of {what}: something changes each time, so it is no loop. Compare the pairs, not the calls."
     if what == "the same pair three times, some steps ago" and said == "the same again":
-        return f"{what}: look at the last steps only; this run has gone on."
+        return f"The case of {what}: look at the last steps only; this run has gone on."
     if what == "the same pair twice" and said == "the same again":
-        return f"{what}: that may happen; three in a row are the limit."
+        return f"The case of {what}: that may happen; three in a row are the limit."
     if what.startswith("steps ") and said:
         same = "; D is the same call as A and sees something else" if "D" in what else ""
-        return f"{what} (each letter is a pair{same}): the run may go on, but yours says {said!r}."
-    return f"{what}: it should be {wanted!r}, but yours is {said!r}."
+        return f"The case of {what} (each letter is a pair{same}): the run may go on, but yours says {said!r}."
+    return f"The case of {what}: it should be {wanted!r}, but yours is {said!r}."
 
 
 def _ending(change: Callable[[list, int, str | None], str | None]) -> Callable[[], Any]:

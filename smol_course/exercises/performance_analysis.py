@@ -12,8 +12,9 @@ from smol_course.exercises import Exercise, Nearly, call, compared, expect, numb
 
 # --- 🐢 Perplexity ------------------------------------------------------------------------------------------
 
-# Mean nats per token of each page, and how many tokens it has. In the first, no two mistakes give one number.
-_PAGES = (([2.0, 3.0, 4.5], [400, 100, 20]), ([1.5], [64]), ([3.0, 3.0], [10, 1000]))
+# Mean nats per token of each page, and how many tokens it has. In the first, no two mistakes give one number; the sum
+# of the second is no whole number; in the third, two pages are alike, and both count.
+_PAGES = (([2.0, 3.0, 4.5], [400, 100, 20]), ([1.53], [7]), ([3.0, 3.0, 1.25], [10, 10, 40]))
 
 
 def _perplexity(losses: list[float], tokens: list[int]) -> float:
@@ -98,9 +99,11 @@ def _tables(kinds: str) -> tuple[_Results, _Results]:
     return before, after
 
 
-def _apart(before: _Results, after: _Results, only_before: int = 0, only_after: int = 0) -> tuple[_Results, _Results]:
-    """The same with messages that only one of them was asked, all of them at the beginning."""
-    old, new = {f"old-{k}": True for k in range(only_before)}, {f"new-{k}": False for k in range(only_after)}
+def _apart(
+    before: _Results, after: _Results, only_before: int = 0, only_after: int = 0, right: bool = False
+) -> tuple[_Results, _Results]:
+    """The same with messages that only one of them was asked, all of them at the beginning; ``right``: those after."""
+    old, new = {f"old-{k}": True for k in range(only_before)}, {f"new-{k}": right for k in range(only_after)}
     return old | before, new | after
 
 
@@ -127,7 +130,7 @@ _GATES: tuple[tuple[_Results, _Results, str, str], ...] = (
         "3 gained and 3 lost of the messages that both were asked",
     ),
     (
-        *_apart(_NAMED[0], {f"other-{name}": right for name, right in _NAMED[1].items()}, 40),
+        *_apart(_NAMED[0], {f"other-{name}": right for name, right in _NAMED[1].items()}, 40, 40),
         "cannot tell",
         "no message was asked of both",
     ),
@@ -139,6 +142,11 @@ _GATES: tuple[tuple[_Results, _Results, str, str], ...] = (
     (*_tables("l" * 10 + "+" * 19), "cannot tell", "29 messages are too few"),
     (*_tables("l" * 10 + "+" * 20), "fail", "30 messages are enough, and 10 of them were lost"),
     (*_tables("l" + "+" * 30 + "gg" + "l" * 9), "fail", "2 gained and 10 lost: p = 0.039"),
+    (
+        *_apart(*_tables("l" + "+" * 30 + "gg" + "l" * 9), only_after=40, right=True),
+        "fail",
+        "2 gained and 10 lost of the messages that both were asked",
+    ),
     (*_turned(*_tables("l" + "+" * 30 + "gg" + "l" * 8)), "pass", "2 gained and 9 lost: p = 0.065"),
     (*_tables("g" + "+" * 30 + "l" * 11 + "gg"), "pass", "3 gained and 11 lost: p = 0.057"),
     (*_tables("-" * 30 + "g" * 25 + "l" * 42), "fail", "25 gained and 42 lost: p = 0.0498"),
@@ -186,18 +194,20 @@ _GATE_MISTAKES: dict[str, Callable[[_Results, _Results], str]] = {
     "Any drop fails here: 4 gained and 6 lost is what chance gives, so that passes.": _gate(
         fails=lambda gained, lost: lost > gained
     ),
-    "Yours always says 'cannot tell': a hundred messages that both were asked are enough.": lambda b, a: "cannot tell",
+    "Yours always says 'cannot tell': a hundred messages asked of both models are enough to tell.": lambda b, a: (
+        "cannot tell"
+    ),
     "Yours never fails: 2 gained and 16 lost is more than chance gives.": _gate(fails=lambda gained, lost: False),
     "Pair by name and not by place: the two dictionaries may have another order.": _by_place,
     "It fails for having got better: look which of gained and lost is larger.": _gate(
         fails=lambda gained, lost: _p(gained, lost) < 0.05
     ),
-    "With 25 messages nothing can be told: fewer than 30 that both were asked are too few.": _gate(fewest=0),
+    "Only 25 messages were asked of both models: with fewer than 30, say 'cannot tell'.": _gate(fewest=0),
     "30 messages are enough: fewer than 30 are too few.": _gate(fewest=_FEWEST + 1),
-    "Messages that only one of them was asked are counted: compare those that both were asked.": _gate(
+    "You count messages that only one model was asked: compare those that are in both dictionaries.": _gate(
         ids=lambda before, after: [*before, *(name for name in after if name not in before)]
     ),
-    "Of the messages that only one of them was asked, none counts towards the 30.": _all_of_before,
+    "You count 30 in one dictionary: what counts is how many messages are in both.": _all_of_before,
     "That is the p of one side: double the tail, or take mcnemar's p.": _gate(
         fails=lambda gained, lost: lost > gained and _p(gained, lost) / 2 < 0.05
     ),
@@ -240,7 +250,7 @@ _DOG = Exercise(
         "First the messages that both were asked: the names that are keys of both dictionaries. Fewer than 30?",
         "Then count gained (wrong before, right after) and lost (right before, wrong after).",
         "Were both models equally good, each changed message would be a coin toss. How often do `gained + lost` coins "
-        "fall at least as unevenly? `smol_course.metrics.mcnemar` computes it, or `math.comb` does.",
+        "fall at least as unevenly? `smol_course.evaluation.comparisons.mcnemar` says it, or `math.comb` does.",
         "Fail only if lost is the larger one and that chance is below 0.05.",
     ),
     wrong=(

@@ -205,8 +205,9 @@ def _judge_both_ways(answer: Any) -> str | None:
         (text, other), fault = odd
         judge = _JUDGES[place][1]
         return (
-            f"A judge {kind}, with sure = {sure}: ({text!r}, {other!r}) {fault}. Of {text!r} it says "
-            f"{judge(text, other):.4g} where it stands first, and {1 - judge(other, text):.4g} where it stands second."
+            f"With a judge {kind} and sure = {sure}, ({text!r}, {other!r}) {fault}: it gives {text!r} a chance of "
+            f"{judge(text, other):.4g} where that stands first, and of {1 - judge(other, text):.4g} where it stands "
+            "second."
         )
 
     return compared(values, wanted, _ASKED, _JUDGE_MISTAKES, say)

@@ -6,7 +6,7 @@ The 🐕 is judged on small made-up tensors: whether a model learns from the bat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, call, compared, expect
+from smol_course.exercises import Exercise, call, compared, expect, number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,9 +94,11 @@ def _judge_method(answer: Any, method: str) -> str | None:
     cases, values = [(shape, tokens) for shape in _SHAPES for tokens in (16, 7)], []
     for shape, tokens in cases:
         copied = dict(shape)
-        values.append(
-            expect(call(answer, method, copied, tokens), int, "what trained_parameters returns (use //, not /)")
-        )
+        count = expect(call(answer, method, copied, tokens), (int, float), "what trained_parameters returns")
+        if type(count) is float:
+            number(count, "what trained_parameters returns")
+            return f"{count} is a number with a fraction, even if that is zero: divide with //, not with /."
+        values.append(count)
         if copied != shape:
             return "Your function changed the shape that it was given: look at it only."
     wanted = [_RIGHT[method](*case) for case in cases]
@@ -111,9 +113,9 @@ def _judge_method(answer: Any, method: str) -> str | None:
     return compared(values, wanted, cases, _MISCOUNTS[method], say)
 
 
-def _counts_like(method: str, number: int) -> Callable[[], Any]:
+def _counts_like(method: str, which: int) -> Callable[[], Any]:
     """Return a function that makes a counter with the given miscount of one method."""
-    miscount = list(_MISCOUNTS[method].values())[number]
+    miscount = list(_MISCOUNTS[method].values())[which]
     return lambda: lambda name, shape, tokens: (miscount if name == method else _RIGHT[name])(shape, tokens)
 
 
@@ -149,7 +151,7 @@ _TURTLE = Exercise(
         (
             "a float",
             lambda: lambda name, shape, tokens: float(_RIGHT[name](shape, tokens)),
-            "should be a whole number",
+            "9216.0 is a number with a fraction, even if that is zero: divide with //",
         ),
         ("something else", lambda: lambda name, shape, tokens: 12, "9,216 are trained, but you count 12"),
     ),
@@ -225,8 +227,7 @@ def _form_mistake(batch: dict[str, Any], wanted: dict[str, "Tensor"], virtual: i
     for name in _NAMES:
         if name not in batch:
             return f"The batch has no {name!r}: it needs {', '.join(_NAMES)}."
-        if not issubclass(type(batch[name]), torch.Tensor):
-            return f"{name} should be a tensor, but it is of type {type(batch[name]).__name__}."
+        expect(batch[name], torch.Tensor, name)
         shape, right = tuple(batch[name].shape), tuple(wanted[name].shape)
         if shape == (right[0], right[1] - virtual, *right[2:]):
             return f"{name} has no place for the soft prompt: it is {virtual} positions too short."
@@ -254,8 +255,8 @@ def _embeds_mistake(batch: dict[str, Any], soft: "Tensor", words: "Tensor", rows
     if not torch.isfinite(batch["inputs_embeds"].detach()).all():
         return "inputs_embeds holds what is no finite number: it spreads from there, even behind a mask."
     virtual = len(soft)
-    for number, (ids, _) in enumerate(rows):
-        row, message, size = batch["inputs_embeds"][number].detach(), words[torch.tensor(ids)], len(ids)
+    for place, (ids, _) in enumerate(rows):
+        row, message, size = batch["inputs_embeds"][place].detach(), words[torch.tensor(ids)], len(ids)
         if _same(row[:virtual], soft) and _same(row[virtual : virtual + size], message):
             continue
         if _same(row[:size], message) and _same(row[size : size + virtual], soft):
@@ -266,10 +267,10 @@ def _embeds_mistake(batch: dict[str, Any], soft: "Tensor", words: "Tensor", rows
             return "The padding is on the left, or between soft prompt and message: put it behind the message."
         if _same(row[:virtual], soft.flip(0)) and virtual > 1:
             return "The vectors of the soft prompt are in reverse order."
-        if number and not _same(row[:virtual], soft):
-            return f"Row {number} does not begin with the soft prompt: every row of the batch needs it."
+        if place and not _same(row[:virtual], soft):
+            return f"Row {place} does not begin with the soft prompt: every row of the batch needs it."
         part = "the message's embeddings" if _same(row[:virtual], soft) else "the soft prompt"
-        return f"In row {number}, {part} should stand somewhere else, or as it is: soft prompt, message, padding."
+        return f"In row {place}, {part} should stand somewhere else, or as it is: soft prompt, message, padding."
     return None
 
 

@@ -121,6 +121,7 @@ _CASES: tuple[tuple[list[str], list[str], float], ...] = (
     (["A gala, Sat!", "galaxy", "gal", "Gala"], ["Gala"], 0.5),  # 4 characters
     (["room 123456", "room 65432"], ["room 654321"], 0.5),  # numbers count
     (["abcdez vwxyz", "uvwxy abcde"], ["abcdef", "uvwxyz"], 0.6),  # a half of two test messages is no whole one
+    (["pool and bins"], ["gym 18"], 0.4),  # nothing is shared, no empty piece either
 )
 
 

@@ -44,7 +44,7 @@ _BYTES_MISTAKES: dict[str, Callable[[int, int, int], float]] = {
     "The weights themselves are missing: only gradients and moments are counted.": lambda n, trained, each: (
         each * 3 * trained
     ),
-    "Something is counted once too few: AdamW keeps two moments, and there is the gradient.": (
+    "One part is missing: beside the gradient, AdamW keeps two moments.": (
         lambda n, trained, each: each * (n + 2 * trained)
     ),
     "AdamW's two moments are missing.": lambda n, trained, each: each * (n + trained),

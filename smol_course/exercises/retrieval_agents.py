@@ -217,7 +217,7 @@ _ORDERS: dict[str, Callable[[list[list[str]], float], list[str]]] = {
     "k is missing: a list gives 1 / (k + rank).": lambda r, k: _ordered(_points(r, 0.0)),
     "Ranks count from 1 here, not from 0.": lambda r, k: _ordered(_points(r, k, first=0)),
     "Ranks count from 1 here, not from 2.": lambda r, k: _ordered(_points(r, k, first=2)),
-    "Equals come in the order in which they were met, not by their letters.": _by_letters,
+    "Names with the same points stand in the order in which you met them: sort these by their letters.": _by_letters,
 }
 
 
@@ -269,7 +269,7 @@ _DOG = Exercise(
         ("mean", _fusing(_means), "are averaged"),
         ("no k", _fusing(lambda rs, k: _points(rs, 0.0)), "k is missing"),
         ("from zero", _fusing(lambda rs, k: _points(rs, k, first=0)), "from 1 here, not from 0"),
-        ("by letters", lambda: _by_letters, "not by their letters"),
+        ("by letters", lambda: _by_letters, "sort these by their letters"),
         ("twice", lambda: lambda rs, k: [name for ranking in rs for name in ranking], "stands twice"),
         (
             "common ones only",

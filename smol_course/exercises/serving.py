@@ -55,13 +55,13 @@ _PERCENTILE_MISTAKES: dict[str, Callable[[list[float], float], float]] = {
     "Rounded down: where the share is no whole number of times, take the next larger one.": _at(
         lambda many, n: math.floor(many) - 1
     ),
-    "Rounded down, but not below the first: take the next larger number of times.": _at(
+    "Rounded down, and up to 1 where that gave 0: always take the next larger number of times.": _at(
         lambda many, n: max(0, math.floor(many) - 1)
     ),
     "Rounded to the nearer whole number: always round up, so that at least this share was answered.": _at(
         lambda many, n: round(many) - 1
     ),
-    "Rounded, but not below the first: always round up, so that at least this share was answered.": _at(
+    "Rounded to the nearer number of times, and up to 1 where that gave 0: always round up.": _at(
         lambda many, n: max(0, round(many) - 1)
     ),
     "The share is taken of the places from 0 on: take it of how many times there are, round up, then take one less.": (
@@ -70,7 +70,9 @@ _PERCENTILE_MISTAKES: dict[str, Callable[[list[float], float], float]] = {
     "That is the mean: it says nothing about those who wait longest.": lambda x, share: sum(x) / len(x),
     "That is the largest: the share is not used.": lambda x, share: max(x),
     "That lies between two times (interpolated): take one that was measured.": _interpolated,
-    "That is the share of the slowest time: the place in line is asked for.": lambda x, share: share * max(x),
+    "That is the slowest time multiplied by the share: take a time at its place in the sorted list.": lambda x, share: (
+        share * max(x)
+    ),
 }
 
 

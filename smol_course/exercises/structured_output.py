@@ -215,29 +215,29 @@ def _judge_mask(answer: Any) -> str | None:
 def _mask_mistake(found: set[int], pieces: list[str], end: int, choices: list[str], so_far: str) -> str:
     """Name what is wrong with these allowed tokens."""
     right = set(_allowed(pieces, end, choices, so_far))
-    shown = f"With the choices {choices}, behind {so_far!r}"
+    shown = f"With the choices {choices}, {f'behind {so_far!r}' if so_far else 'at the very beginning'}"
     if not found <= set(range(len(pieces))):
-        return f"{shown}: {sorted(found)} holds numbers that are no token's."
+        return f"{shown}, {sorted(found)} holds numbers that are no token's."
     if found == right:
-        return f"{shown} the tokens are right, but one of them stands there twice."
+        return f"{shown}, the tokens are right, but one of them stands there twice."
     if end in right - found:
-        return f"{shown} the end marker is missing: this is one of the choices, so it may end here."
+        return f"{shown}, the end marker is missing: this is one of the choices, so it may end here."
     if end in found - right:
-        return f"{shown} the end marker is allowed, but nothing complete stands there yet."
+        return f"{shown}, you allow the end marker, but nothing complete stands there yet."
     if so_far in choices and right - found and not found - {end}:
-        return f"{shown} only the end is allowed, but a longer choice begins so, too."
+        return f"{shown}, you allow only the end, but a longer choice begins so, too."
     extra = sorted(pieces[token] for token in found - right)
     missing = sorted(pieces[token] for token in right - found)
     if "" in extra:
-        return f"{shown}, a token without text is allowed: it changes nothing, so the answer need never end."
+        return f"{shown}, you allow a token without text: it changes nothing, so the answer need never end."
     if extra and all(any(choice.startswith(piece) for choice in choices) for piece in extra):
-        return f"{shown}, {extra[0]!r} is allowed: it begins a choice, but not behind what is written."
+        return f"{shown}, you allow {extra[0]!r}: it begins a choice, but not behind what is written."
     if extra and all(any(piece in choice for choice in choices) for piece in extra):
-        return f"{shown}, {extra[0]!r} is allowed: it stands somewhere in a choice, but not here."
+        return f"{shown}, you allow {extra[0]!r}: it stands somewhere in a choice, but not here."
     if extra and all(any((so_far + piece).startswith(choice) for choice in choices) for piece in extra):
-        return f"{shown}, {extra[0]!r} is allowed: it goes beyond the end of a choice."
+        return f"{shown}, you allow {extra[0]!r}: it goes beyond the end of a choice."
     if extra:
-        return f"{shown}, {extra[0]!r} is allowed, which leads to no choice."
+        return f"{shown}, you allow {extra[0]!r}, which leads to no choice."
     if {pieces[token] for token in found} & set(missing):
         return f"{shown}, {missing[0]!r} is there once: two tokens have that text, and each may come."
     if all(so_far + piece not in choices for piece in missing):
@@ -313,7 +313,7 @@ _DOG = Exercise(
         (
             "pieces without text",
             _masking(lambda c, so_far, piece: any(choice.startswith(so_far + piece) for choice in c)),
-            "a token without text is allowed",
+            "you allow a token without text",
         ),
         ("one token for a text", lambda: _first_of_a_text, "two tokens have that text"),
         (

@@ -60,7 +60,7 @@ def _label_mistake(labels: list[int], ids: list[int], prompt: int) -> str:
     if labels == right[1:] + [HIDDEN]:
         return "The labels are shifted by one. They stand at their own tokens: the loss does the shifting."
     if any(label not in (token, HIDDEN) for label, token in zip(labels, ids, strict=True)):
-        return f"A label is its token's own id or {HIDDEN}; another value is {_odd(labels, ids)}."
+        return f"Each label is the id of the token at its own place, or {HIDDEN}: {_odd(labels, ids)} is neither."
     wrong = [i for i, label in enumerate(labels) if label != right[i]]
     where = f"For {len(ids)} tokens with prompt_length={prompt}, the token at index {wrong[0]}"
     if wrong == [prompt - 1]:
@@ -120,7 +120,7 @@ _TURTLE = Exercise(
         ("masks nothing", lambda: lambda ids, prompt: list(ids), "Nothing is masked"),
         ("shifts", lambda: lambda ids, prompt: [*_masked(ids, prompt)[1:], HIDDEN], "shifted by one"),
         ("masks everything", lambda: lambda ids, prompt: [HIDDEN] * len(ids), "Everything is masked"),
-        ("zeros", lambda: lambda ids, prompt: [0] * prompt + ids[prompt:], "another value is 0"),
+        ("zeros", lambda: lambda ids, prompt: [0] * prompt + ids[prompt:], ": 0 is neither"),
         (
             "masks by value",
             lambda: lambda ids, prompt: [HIDDEN if token in ids[:prompt] else token for token in ids],

@@ -6,7 +6,7 @@ The judges look at numbers and shapes only; they know no model.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smol_course.exercises import Exercise, Mistake, call, compared, expect, planted
+from smol_course.exercises import Exercise, call, compared, expect, planted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,7 +105,7 @@ def _grids() -> "list[tuple[Tensor, int]]":
     grids = []
     for pictures, along, width, factor in _SHAPES:
         count = pictures * along * along * width
-        grids.append((torch.arange(float(count)).view(pictures, along * along, width), factor))
+        grids.append((torch.arange(-5.0, count - 5).view(pictures, along * along, width), factor))
     return grids
 
 
@@ -130,9 +130,7 @@ def _judge_shuffle(answer: Any) -> str | None:
     grids, values = _grids(), []
     for seen, factor in grids:
         copied = seen.clone()
-        tokens = call(answer, copied, factor)
-        if not issubclass(type(tokens), torch.Tensor):
-            raise Mistake(f"Return a tensor, not {type(tokens).__name__}.")
+        tokens = expect(call(answer, copied, factor), torch.Tensor, "what pixel_shuffle returns")
         wanted = _shuffle(seen, factor)
         if tokens.shape != wanted.shape:
             return _shape_mistake(tuple(tokens.shape), tuple(wanted.shape), tuple(seen.shape), factor)
@@ -149,7 +147,10 @@ def _shape_mistake(found: tuple[int, ...], wanted: tuple[int, ...], seen: tuple[
     if found == (pictures, patches // factor, width * factor):
         return "Only neighbours in a row were joined: a token takes factor patches along both sides."
     if found[:1] != wanted[:1]:
-        return f"{pictures} pictures went in, and yours begins with {list(found[:1])}: keep the pictures apart."
+        return (
+            f"{pictures} pictures went in, but the shape {found} of what came out begins with another number: "
+            "keep the pictures apart, the first dimension stays as it is."
+        )
     return f"Patches of shape {seen} with factor {factor} should give {wanted}, but yours is {found}."
 
 
@@ -250,7 +251,11 @@ _DOG = Exercise(
         ("rows only", lambda: _in_rows, "Only neighbours in a row"),
         ("pictures mixed", lambda: _all_pictures, "keep the pictures apart"),
         ("changes its input", lambda: _in_place, "changed the tensor"),
-        ("a list", lambda: lambda seen, factor: _shuffle(seen, factor).tolist(), "Return a tensor, not list"),
+        (
+            "a list",
+            lambda: lambda seen, factor: _shuffle(seen, factor).tolist(),
+            "what pixel_shuffle returns should be a tensor, but it is a list",
+        ),
     ),
 )
 

@@ -13,11 +13,12 @@ from smol_course.exercises import Exercise, Mistake, Nearly, call, compared, exp
 # --- 🐢 Points above blind ----------------------------------------------------------------------------------
 
 # Answers with the picture, with a grey sheet, and right ones. In the second, blind answers are right where seeing ones
-# are not; in the fourth and the last, a blind model is better. Nearly all differ in what is right, seeing and blind.
+# are not; in the third, two answers are alike; in the fourth and last, a blind model is better. Nearly all differ in
+# what is right, seeing and blind.
 _LISTS = (
     (["red", "2", "Yes", "left", "3"], ["blue", "2", "No", "right", "0"], ["red", "2", "Yes", "right", "3"]),
     (["3", "1", "2", "2", "0"], ["3", "1", "1", "1", "1"], ["3", "2", "1", "2", "0"]),
-    (["Monday", "Friday"], ["Monday", "Friday"], ["Monday", "Friday"]),
+    (["Monday", "Friday", "Friday"], ["Monday", "Friday", "Monday"], ["Monday", "Friday", "Friday"]),
     (["No", "No", "No"], ["Yes", "Yes", "No"], ["Yes", "Yes", "Yes"]),
     (["1", "2", "3", "4", "5", "6", "7", "8"], ["1", "2", "3", "0", "0", "0", "0", "9"], list("12345609")),
     (["a", "b", "c"], ["c", "a", "b"], ["c", "b", "a"]),
@@ -132,13 +133,15 @@ _GROUPS: tuple[dict[str, set[int]], ...] = (
 # What the asked one says of a free slot and of a busy one; all of these are fair by the rules.
 _FREE, _BUSY = (
     ("Yes", "yes.", " yes", "YES, it is", " Yes, all day"),
-    ("No", "no", "I cannot see that.", "Maybe, yes", "You tell me."),
+    ("No", "no", "I cannot see that.", "Maybe, yes", "Yet another meeting."),
 )
 _MOST_CALLS = 64
 
 
 class _See:
     """Answers questions about a group's weeks, and remembers how it was asked."""
+
+    __name__ = "see"  # as a message says it
 
     def __init__(self, group: dict[str, set[int]]) -> None:
         self.group, self.calls, self.asked = group, 0, []

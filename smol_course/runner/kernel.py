@@ -31,7 +31,7 @@ from nbformat import NotebookNode
 from smol_course.errors import CourseError
 from smol_course.files import read_opened
 from smol_course.runner.sources import tags
-from smol_course.settings import hub_allowed
+from smol_course.settings import cache_folder, data_folder, hub_allowed
 
 RESULT = "application/vnd.smol.result+json"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -133,12 +133,13 @@ def _resident(process: psutil.Process) -> int:
 def environment(run_folder: Path | None, hub: bool) -> dict[str, str]:
     """Return the environment for a kernel: telling nobody anything, and without the Hub.
 
-    It is allowed by ``hub`` or by ``SMOL_HUB=1``.
+    It is allowed by ``hub`` or by ``SMOL_HUB=1``. Raises CourseError for an odd setting.
     """
     env = {**os.environ, **_QUIET, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     for name in ("SMOL_RUN", "SMOL_HUB", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
         env.pop(name, None)
     env |= {"SMOL_HUB": "1"} if hub or hub_allowed() else {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    env |= {"SMOL_CACHE": str(cache_folder()), "SMOL_DATA": str(data_folder())}  # an odd one is said before it starts
     return env | ({"SMOL_RUN": str(run_folder)} if run_folder else {})
 
 

@@ -22,7 +22,7 @@ from smol_course.runner import show, words
 from smol_course.runner.clean import strip_residue
 from smol_course.runner.kernel import Failure, environment, inject
 from smol_course.runner.report import write_report
-from smol_course.runner.sources import Notebook, modules, notebooks, number, read_ipynb, settings_for
+from smol_course.runner.sources import Notebook, notebooks, read_ipynb, settings_for
 from smol_course.runner.staleness import changed_files, opened_hashes, sources_sha256
 from smol_course.settings import hub_allowed, repository
 
@@ -77,7 +77,7 @@ def _unfinished(request: dict[str, Any]) -> tuple[Path, dict[str, Any], FileLock
 
 
 def _is_whole(entry: Any, folder: Path) -> bool:
-    """Whether a notebook's entry, and its file, are such that tables and report can be made from them."""
+    """Whether a notebook is done, and its entry and its file are such that a report can be made from them."""
     try:
         read_ipynb(folder / entry["executed"])
         # Neither takes anything else than texts and numbers.
@@ -85,7 +85,7 @@ def _is_whole(entry: Any, folder: Path) -> bool:
         sum([entry["seconds"], entry["peak_mb"], *(result["value"] for result in entry["results"])])
     except (CourseError, KeyError, TypeError):
         return False
-    return isinstance(entry.get("opened"), dict)
+    return entry["status"] == "done" and isinstance(entry.get("opened"), dict)
 
 
 @contextmanager
@@ -189,28 +189,20 @@ def _save(folder: Path, state: dict[str, Any]) -> None:
 def _conclude(folder: Path, chosen: list[Notebook], state: dict[str, Any], console: Console) -> None:
     """Say what failed, what came out, what it took and where to look next; the report has the rest."""
     entries = {n.name: state["notebooks"][n.name] for n in chosen if n.name in state["notebooks"]}
-    failed = {name: entry for name, entry in entries.items() if entry.get("failure")}
+    failed = {name: entry for name, entry in entries.items() if entry["status"] == "failed"}
     title = chosen[0].name if len(chosen) == 1 else f"{len(chosen)} notebooks"
     report = write_report(folder, f"smol-course: {title}", chosen, state)
-    show.say(console, "")
     for name, entry in failed.items():
-        show.show_failure(console, name, Failure(**entry["failure"]), Path(_near(folder / entry["executed"])))
         show.say(console, "")
-    show.show_results(console, {name: entry["results"] for name, entry in entries.items() if name not in failed})
+        show.show_failure(console, name, Failure(**entry["failure"]), folder / entry["executed"])
     show.say(console, "")
-    show.fold(console, f"{words.costs(entries)}.")
-    show.say(console, f"Every number, and the figures: {_near(report)}")
+    show.show_results(console, {name: entry["results"] for name, entry in entries.items() if name not in failed})
+    last = chosen[-1]
+    show.say(console, f"\n{words.costs(entries)}.\nReport: {report}")
     if failed:
         show.fold(console, "When that is mended, the same command goes on from here.")
         return
-    (first, *more), last = [_near(n.ipynb) for n in chosen], modules().index(chosen[-1].module) + 1
-    show.say(console, f"The notebooks as they ran: {_near(folder)}")
-    show.say(console, f"Next: {'the exercises at the end of each notebook' if more else 'its exercises, in ' + first}.")
-    show.fold(console, f"`smol check {chosen[0].name}` checks them, `smol progress` shows how far you are.")
-    if more and last < len(modules()):
-        show.fold(console, f"Or go on: `smol run {number(modules()[last])}`.")
-
-
-def _near(path: Path) -> str:
-    """The path from where the learner is, if it lies below."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    place = f"{last.ipynb.name} in {last.ipynb.parent.relative_to(last.root)}"
+    show.fold(console, f"Beside it stand the notebooks as they ran, the last as {entries[last.name]['executed']}.")
+    show.fold(console, f"Next: the exercises at the end of {place}. `smol check {last.name}` checks them.")
+    show.fold(console, "`smol progress` shows the path, and what you have solved.")

@@ -1,5 +1,6 @@
 """What the learner sees in the terminal: live progress, a failure, and the results in words."""
 
+import os
 import re
 import textwrap
 import time
@@ -19,8 +20,8 @@ FEW = 4  # up to so many notebooks, each gets its bars; more get a line each
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line that is never cut: a terminal wraps it, a log file keeps it whole."""
-    console.print(text, soft_wrap=True)
+    """Print a line that is never cut (a terminal wraps it, a log keeps it whole); paths begin where the learner is."""
+    console.print(text.replace(f"{Path.cwd()}{os.sep}", ""), soft_wrap=True)
 
 
 def fold(console: Console, text: str, indent: str = "", style: str | None = None) -> None:
@@ -83,7 +84,7 @@ def show_results(console: Console, found: dict[str, list[Record]]) -> None:
         said = results(records)[: 2 if len(found) == 1 else 1]
         said = [result for result in said if result.rank == said[0].rank]
         if len(found) > FEW or not said:
-            fold(console, f"{name:{widest}}  {said[0].line() if said else 'no number recorded'}", " " * 4)
+            fold(console, f"{name:{widest}}  {said[0] if said else 'No number recorded.'}", " " * 4)
             continue
         fold(console, name)
         for result in said:

@@ -84,15 +84,9 @@ class Result:
         size = f"{sizes[0]} messages" if several else f"n = {' and '.join(sizes)}" if sizes else ""
         return ", ".join(part for part in (span, size) if part)
 
-    def line(self) -> str:
-        """Return it short, for a list: ``Event accuracy: 0 % -> 42 % (31 to 54 %, 64 messages)``."""
-        return self._with(" -> ".join(map(value, self.records.values())))
-
     def __str__(self) -> str:
-        return self._with(", ".join(f"{value(r)} {label}".strip() for label, r in self.records.items())) + "."
-
-    def _with(self, numbers: str) -> str:
-        return f"{self.what}: {numbers}{f' ({self.basis})' if self.basis else ''}"
+        numbers = ", ".join(f"{value(record)} {label}".strip() for label, record in self.records.items())
+        return f"{self.what}: {numbers}{f' ({self.basis})' if self.basis else ''}."
 
 
 def results(records: list[Record]) -> list[Result]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from smol_course.errors import CourseError
-from smol_course.files import in_one_step
+from smol_course.files import in_one_step, writing
 from smol_course.metrics import wilson
 from smol_course.models import MODEL, artifact, bfloat16_copy, find_model, with_adapter
 from smol_course.settings import data_folder, run_folder
@@ -182,7 +182,7 @@ def save_vlm(model: Any, folder: Path) -> None:
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    with in_one_step(folder) as draft:
+    with writing(f"The model {folder.name}"), in_one_step(folder) as draft:
         draft.mkdir()
         save_file(_half(vision_weights(model)), draft / _VISION, metadata={"format": "pt"})
         _plain(model).config.save_pretrained(draft)
@@ -197,7 +197,7 @@ def save_vlm(model: Any, folder: Path) -> None:
 def keep_vlm(checkpoint: Path) -> Path:
     """Copy a finished checkpoint, provenance included, to where `load_vlm` finds it by its name; return that folder."""
     folder = (run_folder() or data_folder()) / "artifacts" / NAME
-    with in_one_step(folder) as draft:
+    with writing(f"The artifact {NAME}"), in_one_step(folder) as draft:
         shutil.copytree(checkpoint, draft)
     return folder
 

@@ -23,3 +23,4 @@ def mixed_batch(x, weight, adapters, names):
 
 
 ALTERNATIVES = {"adapters/turtle": lambda: may_load, "adapters/dog": lambda: mixed_batch}
+MUTANTS = {"adapters/turtle": (("ours == theirs", "ours <= theirs"), ("ours == theirs", "ours >= theirs"))}

@@ -83,6 +83,7 @@ MUTANTS = {
     ),
     "code_agents/dog": (
         ("isinstance(node.op, ast.USub) and ", ""),
+        ("return -node.operand.value", "return int(-node.operand.value)"),
         (" and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant)", ""),
         ("isinstance(node.func, ast.Name) and node.func.id in tools", "node.func.id in tools"),
         ("*(keyword.value for keyword in node.keywords)", ""),

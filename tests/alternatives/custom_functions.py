@@ -49,7 +49,12 @@ def first_type_only(function):
 
 
 ALTERNATIVES = {"custom_functions/turtle": lambda: clash, "custom_functions/dog": lambda: contract}
-MUTANTS = {"custom_functions/dog": (('partition("\\n")', 'partition("\\n\\n")'),)}
+MUTANTS = {
+    "custom_functions/turtle": tuple(
+        ('one["day"] != other["day"]', f'one["day"] {sign} other["day"]') for sign in ("<", ">", "<=", ">=")
+    ),
+    "custom_functions/dog": (('partition("\\n")', 'partition("\\n\\n")'),),
+}
 REFUSED = {
     "custom_functions/dog": (
         (

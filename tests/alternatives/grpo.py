@@ -44,7 +44,13 @@ def honest_reward(answer, event):
 
 
 ALTERNATIVES = {"grpo/turtle": lambda: advantages, "grpo/dog": lambda: honest_reward}
-MUTANTS = {"grpo/dog": (("value *= 0.8", "value = 0.8"), ("value *= 0.8", "value = max(value, 0.8)"))}
+MUTANTS = {
+    "grpo/turtle": (
+        ("statistics.fmean(rewards)", "abs(statistics.fmean(rewards))"),
+        ("== min(rewards)", "== abs(min(rewards))"),
+    ),
+    "grpo/dog": (("value *= 0.8", "value = 0.8"), ("value *= 0.8", "value = max(value, 0.8)")),
+}
 REFUSED = {
     "grpo/turtle": (
         (

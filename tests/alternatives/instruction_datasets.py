@@ -50,6 +50,8 @@ MUTANTS = {
         ("        elif not minute:\n            continue  # a bare number is no time\n", ""),
         ("continue  # a bare", "break  # a bare"),
         ("not (days and times)", "not times"),
+        ('days == {event["day"]}', 'days <= {event["day"]}'),
+        ('times == {event["start"]}', 'times <= {event["start"]}'),
         ('times == {event["start"]} - {None}', 'times == {event["start"]}'),
         ('event["title"].lower().split()', 'event["title"].lower().split()[1:]'),
         ('event["title"].lower().split()', 'event["title"].split()'),

@@ -43,10 +43,13 @@ MUTANTS = {
     "organiser_agent/turtle": (
         ('event["title"].casefold(), event["day"], event["start"]', 'event["day"], event["start"]'),
         ('event["title"].casefold(), event["day"], event["start"]', 'event["title"].casefold(), event["start"]'),
+        ('event["title"].casefold(),', 'sorted(event["title"].casefold()),'),
+        ('event["title"].casefold(),', 'len(event["title"]),'),
     ),
     "organiser_agent/dog": (
         ("last[0] == last[1] == last[2]", "last[1] == last[2]"),
         ("last[:2] == last[2:] and last[0]", "last[0]"),
+        ("last[0] != last[1]", "steps[0] != last[1]"),
     ),
 }
 REFUSED = {

@@ -35,9 +35,17 @@ _SHARED, _GAINED, _LOST = (
     "sum(before[name] and not after[name] for name in shared)",
 )
 MUTANTS = {
+    "performance_analysis/turtle": (
+        ("total / sum(tokens)", "round(total) / sum(tokens)"),
+        ("in zip(losses, tokens, strict=True)", "in set(zip(losses, tokens, strict=True))"),
+    ),
     "performance_analysis/dog": (
         ("len(shared) < 30", "len(shared) <= 30"),
         ("len(shared) < 30", "len(shared) < 29"),
+        ("len(shared) < 30", "len(after) < 30"),
+        (_GAINED, "sum(after[name] and not before[name] for name in after)"),
+        (_GAINED, "sum(after[name] and not before.get(name, False) for name in after)"),
+        (_LOST, "sum(before[name] and not after.get(name, False) for name in before)"),
         ("< 0.05", "< 0.0505"),
         ("< 0.05", "< 0.0495"),
         (_SHARED, "for name in list(before)[1:] if name in after]"),

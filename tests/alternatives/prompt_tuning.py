@@ -41,7 +41,7 @@ REFUSED = {
         (
             "a fraction",
             lambda: lambda method, shape, tokens: tokens * shape["hidden"] / 1,
-            "should be a whole number, but it is 9216, a number with a decimal point",
+            "9216.0 is a number with a fraction",
         ),
     ),
 }

@@ -62,6 +62,7 @@ MUTANTS = {
         (_PLAIN, _PLAIN.replace('" "', '""')),
         (_PLAIN, _PLAIN.replace('" "', '" X"')),
         ("range(len(text) - 4)", "range(len(text) - 3)"),
+        ("text[start : start + 5]", "text[start - 1 : start + 5]"),
         ("len(test) < 5", "len(test) < 4"),
     ),
 }

@@ -39,7 +39,7 @@ REFUSED = {
         ("the lower bound", lambda: bound, "Continuous: for [1, 2, 3, 4, 5, 6] and 3 slots it should be 9"),
     ),
     "serving/turtle": (
-        ("round", lambda: rounded, "Rounded, but not below the first: always round up"),
+        ("round", lambda: rounded, "and up to 1 where that gave 0: always round up"),
         ("floor", lambda: floored, "Rounded down"),
     ),
 }

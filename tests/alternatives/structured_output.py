@@ -68,5 +68,5 @@ REFUSED = {
         ("urgent 0", lambda: _schema(urgent={"enum": [True, False, 0]}), "A number passes for urgent"),
         ("more numbers", lambda: _schema() | {"additionalProperties": {"type": "number"}}, "any other name pass"),
     ),
-    "structured_output/dog": (("empty pieces", lambda: empty_pieces, "a token without text is allowed"),),
+    "structured_output/dog": (("empty pieces", lambda: empty_pieces, "you allow a token without text"),),
 }

@@ -17,3 +17,4 @@ def pixel_shuffle(seen, factor):
 
 
 ALTERNATIVES = {"vlm_from_parts/turtle": lambda: count_image_tokens, "vlm_from_parts/dog": lambda: pixel_shuffle}
+MUTANTS = {"vlm_from_parts/dog": (("grid = seen.reshape", "grid = abs(seen).reshape"),)}

@@ -37,7 +37,13 @@ def a_y_is_enough(weeks, see):
 
 
 ALTERNATIVES = {"vlm_usage/turtle": lambda: points_above_blind, "vlm_usage/dog": lambda: common_free_slots}
-MUTANTS = {"vlm_usage/dog": (("for text in said]", "for text in said[:-1]]"),)}
+MUTANTS = {
+    "vlm_usage/turtle": (
+        ("in zip(with_picture, right, strict=True)", "in set(zip(with_picture, right, strict=True))"),
+        ("in zip(with_blank, right, strict=True)", "in set(zip(with_blank, right, strict=True))"),
+    ),
+    "vlm_usage/dog": (("for text in said]", "for text in said[:-1]]"), ('startswith("yes")', 'startswith("ye")')),
+}
 REFUSED = {
     "vlm_usage/dog": (
         ("a y is enough", lambda: a_y_is_enough, "Friday evening is in your list, but somebody is busy"),
