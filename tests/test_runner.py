@@ -834,10 +834,8 @@ def test_progress_and_doctor(course, smol, monkeypatch):
     ]
     fake = SimpleNamespace(all_exercises=lambda: exercises, solved=lambda: {"topic/dog", "gone/lion"})
     monkeypatch.setitem(sys.modules, "smol_course.exercises", fake)
-    monkeypatch.setattr("smol_course.runner.doctor.describe", lambda: [("cores", 2, "get [more]")])
-    monkeypatch.setitem(
-        sys.modules, "smol_course.models", SimpleNamespace(cache_state=lambda: ("missing", "run a notebook"))
-    )
+    rows = [("cores", "2", "get [more]"), ("Model", "missing", "run a notebook")]
+    monkeypatch.setattr("smol_course.runner.doctor.describe", lambda: rows)
     done = smol("progress")
     assert done.status == 0 and "🐢 open  do turtle" in done.out and "🐕 ✅  do dog" in done.out
     assert "1 of 2 exercises solved." in done.out
