@@ -84,10 +84,8 @@ def given(line: ast.stmt) -> str | None:
 def stated(body: list[ast.stmt]) -> dict[str, str]:
     """Return the ranges that statements state, as they are written, by the parameter's name."""
     ours = [line for line in body if isinstance(line, ast.AnnAssign) and given(line)]
-    names = {id(line): next(ast.walk(getattr(line.annotation, "func", line.annotation))) for line in ours}
-    return {
-        str(given(line)): ast.unparse(line.annotation) for line in ours if getattr(names[id(line)], "id", "") in _RANGES
-    }
+    written = {str(given(line)): ast.unparse(line.annotation) for line in ours}
+    return {name: words for name, words in written.items() if words.partition("(")[0] in _RANGES}
 
 
 def must(name: str, value: Any, written: str) -> None:
