@@ -23,7 +23,7 @@ def record_opened(root: Path, log: Path) -> None:
     process opens, or native code.
     """
     known: set[str] = set()
-    stream, prefix = log.open("a", encoding="utf-8"), os.path.join(root, "")
+    stream, prefix = log.open("a", encoding="utf-8", buffering=1), os.path.join(root, "")
 
     def note(event: str, arguments: tuple[Any, ...]) -> None:
         if event != "open" or not isinstance(arguments[0], str | bytes | os.PathLike):
@@ -36,7 +36,6 @@ def record_opened(root: Path, log: Path) -> None:
         if line not in known:
             known.add(line)
             stream.write(line)
-            stream.flush()
 
     sys.addaudithook(note)
 
@@ -61,7 +60,7 @@ def in_one_step(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _tidy(path)
-    draft = _beside(path, "tmp")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield draft
         if draft.is_dir():
@@ -70,10 +69,6 @@ def in_one_step(path: Path) -> Iterator[Path]:
             os.replace(draft, path)
     finally:
         _remove(draft)
-
-
-def _beside(path: Path, what: str) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.{what}")
 
 
 def _tidy(path: Path) -> None:
@@ -86,7 +81,7 @@ def _tidy(path: Path) -> None:
 
 def _swap(draft: Path, folder: Path) -> None:
     """Move a finished folder to its place; what was there goes, or comes back when that fails."""
-    old = _beside(folder, "old")
+    old = draft.with_suffix(".old")
     _remove(old)
     if folder.exists():
         os.replace(folder, old)
@@ -140,8 +135,7 @@ def sha256_of(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
+            hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()
 
 

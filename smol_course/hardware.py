@@ -90,7 +90,7 @@ def _set_up() -> tuple[Machine, bool]:
     cores = threads()[0]
     torch.set_num_threads(cores)
     keeps_memory = _keep_memory()
-    where = device()
+    where = accelerator()[0]
     float32, bf16 = matmul_rates(where)
     machine = Machine(
         device=where,
@@ -132,11 +132,6 @@ def matmul_rates(device: str = "cpu", seconds: float = 0.24) -> list[float]:
     while able and (math.inf in [best[dtype] for dtype in able] or time.perf_counter() < end):
         best |= {dtype: min(best[dtype], one_turn(*both)) for dtype, both in able.items()}
     return [2 * rows * inner * columns / best[dtype] / 1e9 for dtype in dtypes]
-
-
-def device() -> str:
-    """Return where models run: "cuda", "mps" or "cpu"."""
-    return accelerator()[0]
 
 
 @cache
@@ -210,8 +205,7 @@ def _keep_memory() -> bool:
 
 def describe_short() -> str:
     """Return the machine in a few words, as "2 cores, 24 GB, AMD EPYC, AVX-512 bf16" (no torch needed)."""
-    total, _ = memory()
-    parts = [_count(physical_cores(), "core"), f"{total / 2**30:.0f} GB", cpu_name(), instructions()]
+    parts = [_count(physical_cores(), "core"), f"{memory()[0] / 2**30:.0f} GB", cpu_name(), instructions()]
     return ", ".join(part for part in parts if part)
 
 

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from string import Formatter
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -43,6 +43,14 @@ def parse_event(text: str) -> dict | None:
     event = {field: value.get(field) for field in FIELDS}
     event["people"] = [] if event["people"] is None else event["people"]
     return event
+
+
+def _read(answer: str) -> Any:
+    """The event in an answer, None for "no event", or False where there is neither."""
+    try:
+        return parse_event(answer)
+    except ValueError:
+        return False
 
 
 def _words(value: object) -> list[str]:
@@ -87,24 +95,18 @@ def event_right(answer: str, event: str) -> bool:
 
     ``answer`` is any text; ``event`` is the data set's JSON text. An answer that cannot be read is wrong.
     """
-    truth = json.loads(event)
-    try:
-        given = parse_event(answer)
-    except ValueError:
-        return False
-    if given is None or truth is None:
-        return given is truth
-    return all(fields_right(given, truth).values())
+    given, truth = _read(answer), json.loads(event)
+    return all(fields_right(given, truth).values()) if given and truth else given is truth
 
 
-def _pairs(event: dict | None) -> int:
-    if event is None:
+def _pairs(event: Any) -> int:
+    if not event:
         return 0
     return sum(event[field] is not None for field in FIELDS[:-1]) + len(_people(event["people"]))
 
 
-def _shared_pairs(answer: dict | None, event: dict | None) -> int:
-    if answer is None or event is None:
+def _shared_pairs(answer: Any, event: Any) -> int:
+    if not answer or not event:
         return 0
     right = fields_right(answer, event)
     shared = sum(right[field] and event[field] is not None for field in FIELDS[:-1])
@@ -119,11 +121,7 @@ def field_f1(answers: list[str], events: list[str]) -> float:
     """
     given = wanted = shared = 0
     for answer, event in zip(answers, events, strict=True):
-        truth = json.loads(event)
-        try:
-            parsed = parse_event(answer)
-        except ValueError:
-            parsed = None
+        parsed, truth = _read(answer), json.loads(event)
         given, wanted = given + _pairs(parsed), wanted + _pairs(truth)
         shared += _shared_pairs(parsed, truth)
     return 2 * shared / (given + wanted) if given + wanted else 1.0
@@ -162,14 +160,6 @@ class EventScores:
         )
 
 
-def _readable(answer: str) -> bool:
-    try:
-        parse_event(answer)
-    except ValueError:
-        return False
-    return True
-
-
 def score_events(answers: list[str], events: list[str]) -> EventScores:
     """Score a model's answers against the data set's events (JSON texts), in the same order.
 
@@ -183,7 +173,7 @@ def score_events(answers: list[str], events: list[str]) -> EventScores:
         low=low,
         high=high,
         field_f1=field_f1(answers, events),
-        readable=sum(map(_readable, answers)) / len(answers),
+        readable=sum(_read(answer) is not False for answer in answers) / len(answers),
         right=right,
     )
 
@@ -233,11 +223,13 @@ def watch(trainer: Any, *lines: str) -> None:
     """
     from transformers import PrinterCallback
 
+    names = {line: {name for _, name, _, _ in Formatter().parse(line) if name is not None} - {"step"} for line in lines}
     for line in lines:
-        line.format_map(dict.fromkeys(_names(line), 0.0) | {"step": 0})
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(_watcher())
-    trainer.add_callback(_watcher()(lines))
+        line.format_map(dict.fromkeys(names[line], 0.0) | {"step": 0})
+    printer = PrinterCallback()
+    printer.on_log = partial(_print_first, names)
+    trainer.remove_callback(PrinterCallback)  # the library's, or that of an earlier call
+    trainer.add_callback(printer)
     _from_the_start(trainer)
 
 
@@ -259,26 +251,10 @@ def _from_the_start(trainer: Any) -> None:
         starts[type(trainer)] = [weight.to("cpu", copy=True) for weight in weights], counts
 
 
-@cache
-def _watcher() -> type:
-    """The class of the callback; made once, because transformers is imported only where something is trained."""
-    from transformers import TrainerCallback
-
-    class Watcher(TrainerCallback):
-        def __init__(self, lines: tuple[str, ...]) -> None:
-            self.lines = lines
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-            logs = logs or {}
-            for line in self.lines:
-                if _names(line) <= set(logs):
-                    numbers = {name: float(logs[name]) for name in _names(line)}
-                    print(line.format_map(numbers | {"step": state.global_step}))
-                    return
-
-    return Watcher
-
-
-def _names(line: str) -> set[str]:
-    """The names in a format string, but for ``step``."""
-    return {name for _, name, _, _ in Formatter().parse(line) if name is not None} - {"step"}
+def _print_first(names: dict[str, set[str]], args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+    """Print the first line whose names are all in the log; ``names`` has those of each line, but for ``step``."""
+    for line, needed in names.items():
+        if needed <= (logs or {}).keys():
+            numbers = {name: float(logs[name]) for name in needed}
+            print(line.format_map(numbers | {"step": state.global_step}))
+            return

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -475,10 +476,8 @@ def _tidy(folder: Path, base: str | None) -> None:
             for written in (json.dumps(base)[1:-1], base):
                 text = text.replace(written, _public_name(base))
         if path.name in {"config.json", "generation_config.json"}:
-            settings = json.loads(text) | {"use_cache": True}
-            if path.name == "config.json":
-                settings["dtype"] = "bfloat16"
-            text = json.dumps(settings, indent=2) + "\n"
+            dtype = {"dtype": "bfloat16"} if path.name == "config.json" else {}
+            text = json.dumps(json.loads(text) | {"use_cache": True} | dtype, indent=2) + "\n"
         path.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -487,13 +486,8 @@ def weights_sha256(*folders: str) -> str | None:
 
     A folder, or a name on the Hub whose file lies in the Hub's cache. None where one of them has no such files.
     """
-    files = []
-    for folder in folders:
-        here = weight_files(folder) if Path(folder).is_dir() else _cached(folder)
-        if not here:
-            return None
-        files += here
-    return sha256_of(files)
+    files = [weight_files(folder) if Path(folder).is_dir() else _cached(folder) for folder in folders]
+    return sha256_of(chain(*files)) if all(files) else None
 
 
 def _cached(name: str, file: str = "model.safetensors") -> list[Path]:

@@ -9,6 +9,7 @@ import inspect
 import sys
 import warnings
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -44,31 +45,30 @@ def _patch(name: str) -> bool:
         return _PATCHES[name](sys.modules[name])
     if importlib.util.find_spec(name.split(".")[0]) is None:
         return False
-    if not any(isinstance(finder, _OnImport) and finder.name == name for finder in sys.meta_path):
+    if _OnImport(name) not in sys.meta_path:
         sys.meta_path.insert(0, _OnImport(name))
     return True
 
 
+@dataclass
 class _OnImport(MetaPathFinder):
     """Waits for the import of one module, steps aside, and patches the module once it is loaded."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    name: str
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
         if fullname != self.name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
-        if spec is None or spec.loader is None:
-            return spec
-        load = spec.loader.exec_module
+        if spec and spec.loader:
+            load = spec.loader.exec_module
 
-        def load_and_patch(module: ModuleType) -> None:
-            load(module)
-            _PATCHES[fullname](module)
+            def load_and_patch(module: ModuleType) -> None:
+                load(module)
+                _PATCHES[fullname](module)
 
-        spec.loader.exec_module = load_and_patch
+            spec.loader.exec_module = load_and_patch
         return spec
 
 

@@ -70,6 +70,8 @@ def run_cells(notebook: Notebook, folder: Path, times: int, report: Path) -> Non
 
     from smol_course import metrics, models
 
+    # As in a kernel, where a cell is the first to import it.
+    sys.modules.pop("smol_course.parameters", None)
     models.find_model = lambda name: str(folder / "tiny")
 
     recorded: list[tuple[str, float]] = []

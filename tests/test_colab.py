@@ -3,7 +3,7 @@
 `tests/data/colab-*.txt` are Colab's own lists of packages. Each becomes a folder that looks installed, and uv says what
 it would do there. What that leaves out: the packages in it declare no requirements, so that Colab's other packages have
 no say (as with `uv pip install` there, which does not look at what it is not asked for), and the course itself comes
-from its repository, 65 MB with its history, and its model once, 105 MB, when it is first used.
+from its repository, 65 MB with its history, and its model once, 98 MB, when it is first used.
 """
 
 import ast

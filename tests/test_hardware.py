@@ -73,7 +73,7 @@ def test_a_gpu_that_fails_is_not_used_and_that_is_one_sentence(monkeypatch, caps
         f"The {gpu} device is there but fails at a small product (CUDA error: no kernel image is available), "
         "so the CPU is used."
     )
-    assert line.startswith("Machine: cpu, ") and hardware.device() == "cpu"
+    assert line.startswith("Machine: cpu, ") and hardware.accelerator()[0] == "cpu"
     assert doctor._torch()[1] == sentence, "one answer everywhere"
     # Libraries ask for themselves.
     assert not torch.cuda.is_available() and not torch.backends.mps.is_available()
@@ -92,14 +92,14 @@ def test_a_gpu_that_does_not_answer_is_not_waited_for(monkeypatch, asked_anew):
     bounded = hardware.bounded
     limits = []
     monkeypatch.setattr(hardware, "bounded", lambda seconds, work: limits.append(seconds) or bounded(0.1, work))
-    assert hardware.device() == "cpu" and "no answer in 10 seconds" in hardware.accelerator()[1]
+    assert hardware.accelerator()[0] == "cpu" and "no answer in 10 seconds" in hardware.accelerator()[1]
     assert limits == [10]
 
 
 def test_a_gpu_that_works_is_used_and_asked_once(monkeypatch, asked_anew):
     asked = []
     a_gpu(monkeypatch, "cuda", asked.append)
-    assert [hardware.device(), hardware.device()] == ["cuda", "cuda"] and asked == ["cuda"]
+    assert [hardware.accelerator()[0], hardware.accelerator()[0]] == ["cuda", "cuda"] and asked == ["cuda"]
     assert hardware.accelerator()[1] == "" and torch.cuda.is_available()
 
 

@@ -749,7 +749,7 @@ def test_answers_of_another_shape_solve_nothing(course, smol):
     odd = f"display({{{runner.checking.CHECK!r}: {right | {'verdict': ['right']}!r}, 'text/plain': 't'}}, raw=True)"
     early = f"display({{{runner.checking.CHECK!r}: {right!r}, 'text/plain': 't'}}, raw=True)"
     done = smol("check", course.add("topic", _pairs(("", odd), (early, "1"))).name)
-    assert done.status == 1 and "topic/turtle: t" in done.out and done.out.count("gives no answer") == 1
+    assert done.status == 1 and done.out.count("topic/turtle: t") == done.out.count("gives no answer") == 1
 
 
 def _bad_notebooks() -> dict[str, bytes]:
@@ -834,10 +834,8 @@ def test_progress_and_doctor(course, smol, monkeypatch):
     ]
     fake = SimpleNamespace(all_exercises=lambda: exercises, solved=lambda: {"topic/dog", "gone/lion"})
     monkeypatch.setitem(sys.modules, "smol_course.exercises", fake)
-    monkeypatch.setattr("smol_course.runner.doctor.describe", lambda: [("cores", 2, "get [more]")])
-    monkeypatch.setitem(
-        sys.modules, "smol_course.models", SimpleNamespace(cache_state=lambda: ("missing", "run a notebook"))
-    )
+    rows = [("cores", "2", "get [more]"), ("Model", "missing", "run a notebook")]
+    monkeypatch.setattr("smol_course.runner.doctor.describe", lambda: rows)
     done = smol("progress")
     assert done.status == 0 and "🐢 open  do turtle" in done.out and "🐕 ✅  do dog" in done.out
     assert "1 of 2 exercises solved." in done.out

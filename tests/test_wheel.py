@@ -129,6 +129,7 @@ from nbclient import NotebookClient  # noqa: E402
 from nbformat.v4 import new_code_cell  # noqa: E402
 
 from smol_course import runner  # noqa: E402
+from smol_course.agents.pages import pages  # noqa: E402
 from smol_course.runner.kernel import inject  # noqa: E402
 
 NOTEBOOKS = {notebook.name: notebook for notebook in runner.notebooks()}
@@ -198,6 +199,13 @@ def test_a_wheel_carries_what_notebooks_read_and_an_editable_install_does_not(wh
     assert given == {"force_include": {}}
     with pytest.raises(FileNotFoundError, match="a wheel is built from the whole repository"):
         hook.initialize(SimpleNamespace(root=str(tmp_path)), "standard", given)
+
+
+def test_the_installed_package_has_the_same_lessons_to_search(python: Path, tmp_path: Path) -> None:
+    ask = "import json; from smol_course.agents.pages import pages; print(json.dumps(pages('lessons')))"
+    env = environment(tmp_path) | {"PYTHONIOENCODING": "utf-8"}
+    asked = subprocess.run([python, "-P", "-c", ask], cwd=tmp_path, env=env, capture_output=True, check=True)
+    assert json.loads(asked.stdout) == pages("lessons") != []
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
-"""Where the course's data comes from: the event messages, and what the notebooks' studies measured.
+"""The event messages and what the notebooks' studies measured. Of the files here, what one module needs its kit reads.
 
-Here lie all files; what only one module needs, its kit reads. How they were written and labelled stands beside them, in
-``CARD.md``, ``CHOICES.md`` and ``TASKS.md``.
+How they were written and labelled stands beside them, in ``CARD.md``, ``CHOICES.md`` and ``TASKS.md``.
 """
 
 import json
