@@ -365,18 +365,9 @@ def test_ctrl_c_ends_the_kernel_and_the_next_run_goes_on(course, smol):
         (["run", "3/nothing"], "There is no notebook '3/nothing'; the targets are: all, 1, 1/plain."),
         (["run", "--set", "rat=1"], "No notebook here has a parameter 'rat'; they have: rate, steps, word."),
         (["run", "--set", "rate"], "--set rate has no value: write --set name=value."),
-        (
-            ["run", "--set", "rate=fast"],
-            "rate cannot be 'fast': its default is 1.0, so give it a value of type float.",
-        ),
-        (
-            ["run", "--set", "steps=1.5"],
-            "steps cannot be 1.5: its default is 2, so give it a value of type int.",
-        ),
-        (
-            ["run", "--set", "steps=True"],
-            "steps cannot be True: it must be a whole number.",
-        ),
+        (["run", "--set", "rate=fast"], "rate cannot be 'fast': it must be a number."),
+        (["run", "--set", "steps=1.5"], "steps cannot be 1.5: it must be a whole number."),
+        (["run", "--set", "steps=True"], "steps cannot be True: it must be a whole number."),
         (["study", "1/plain"], "1/plain has no study: plain.py is not in studies/."),
         (["check", "no/such.ipynb"], "There is no notebook no/such.ipynb"),
         (["check", "1/plain"], "1/plain has no check cells"),

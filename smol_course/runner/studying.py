@@ -47,11 +47,10 @@ def _runs(notebook: Notebook, only: str | None) -> dict[str, dict[str, Any]]:
 def _surprise(run: dict[str, Any], failed: str | None) -> str | None:
     """What is wrong with the way a run ended, or None if it ended as expected."""
     expected = run.get("fails")
-    if expected is None:
-        return f"failed with: {failed}" if failed else None
-    if failed is None:
-        return f"should have failed with {expected!r} and did not"
-    return None if expected in failed else f"should have failed with {expected!r} and failed with: {failed}"
+    if failed == expected or (expected and failed and expected in failed):
+        return None
+    ended = f"failed with: {failed}" if failed else "did not"
+    return f"should have failed with {expected!r} and {ended}" if expected else ended
 
 
 def _recorded(notebook: Notebook, sources: str) -> dict[str, Any]:
