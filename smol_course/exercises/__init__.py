@@ -605,8 +605,9 @@ def _solve(exercise: Exercise) -> str:
         with _progress() as progress:
             progress["solved"].setdefault(exercise.id, datetime.now(UTC).isoformat(timespec="seconds"))
             done = sum(other.id in progress["solved"] for other in all_exercises())
-    except OSError as error:
-        return f"Right, but your progress could not be kept ({error.strerror or error}): mend that, check again."
+    except (OSError, CourseError) as error:
+        reason = f"{getattr(error, 'strerror', None) or error}".rstrip(".")
+        return f"Right, but your progress could not be kept ({reason}): mend that, check again."
     return f"Right: that makes {done} of {len(all_exercises())} exercises solved."
 
 
@@ -625,7 +626,7 @@ def hint(name: str) -> None:
             opened = progress["hints"].get(exercise.id)
             opened = opened if type(opened) is int and opened > 0 else 0
             progress["hints"][exercise.id] = min(opened + 1, total)
-    except OSError:
+    except (OSError, CourseError):
         opened = total  # without a memory, better all hints than always the first
     for number, text in enumerate(exercise.hints[: opened + 1], 1):
         print(f"Hint {number} of {total}: {text}")
@@ -646,7 +647,7 @@ def solved() -> set[str]:
 
 @contextmanager
 def _progress() -> Iterator[dict[str, Any]]:
-    """Yield the progress to change, and write it in one step; one process at a time. Raises OSError."""
+    """Yield the progress to change, and write it in one step, alone. Raises OSError, and CourseError for its place."""
     from filelock import FileLock
 
     path = data_folder() / "progress.json"
