@@ -6,10 +6,16 @@ after the libraries were imported once. The notebooks' claims fail there, and ma
 
 import ast
 import contextlib
+import importlib
 import json
 import os
 import re
+import shutil
+import signal
 import sys
+import tempfile
+import time
+import traceback
 import warnings
 import zlib
 from collections.abc import Callable
@@ -40,6 +46,19 @@ SMALL = {
     "levels": "1", "requests": 2, "mixed": 6, "hostile_inputs": 2, "free_tokens": 8, "every": 20, "max_steps": 2,
     "before_steps": 1, "masked_every": 30, "longest_help": 1500, "asked": 2, "depth": 5,
 }  # fmt: skip
+# The seconds on the clock in which a notebook's cells must be done, also on a busy machine: a cell that hangs ends.
+LONGEST = 180
+# What the notebooks import, once for all.
+LIBRARIES = (
+    "peft", "transformers", "trl", "datasets", "pandas", "matplotlib.pyplot", "IPython.core.interactiveshell",
+    "sentence_transformers", "lighteval.pipeline", "lighteval.tasks.lighteval_task", "lighteval.models.model_output",
+    "lighteval.models.transformers.transformers_model", "lighteval.metrics.metrics_sample", "lm_eval",
+    "lm_eval.models.huggingface", "smolagents", "uvicorn", "gguf", "xgrammar.contrib.hf", "nbformat", "jupytext",
+    "transformers.models.idefics3.modeling_idefics3", "transformers.models.llama.modeling_llama", "mcp.server.stdio",
+    "transformers.models.idefics3.processing_idefics3", "jsonschema", "PIL.Image", "sklearn.datasets", "mcp.types",
+)  # fmt: skip
+# How many cells of a notebook may fail at once on noise: claims (cells that assert), and others. If not said, (1, 0).
+FAILS: dict[str, tuple[int, int]] = {}
 # What measures time or this process differs from one run to the next.
 UNLIKE = re.compile(r"second|_ms|latency|cost|_mb|_times|_of_limit|memory|copied|price|gain$|_p\d\d$")
 
@@ -54,46 +73,47 @@ def plausible(answer: Any) -> Any:
     ]
 
     def plausibly(*given: Any, **named: Any) -> list[str]:
-        noise = answer(*given, **named)
+        noise = answer(*given[:3], **(named | {"max_new_tokens": 4}))
         return [said[(place + zlib.crc32(text.encode())) % len(said)] for place, text in enumerate(noise)]
 
     return plausibly
 
 
-def run_cells(notebook: Notebook, folder: Path, times: int, report: Path) -> None:
-    """Run each code cell so many times in a row; write how each run failed and what it recorded, by cell."""
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    os.dup2(sys.stdout.fileno(), 1), os.dup2(sys.stdout.fileno(), 2)
-    os.chdir(folder)
+def run_cells(notebook: Notebook, model: Path, times: int, report: Path) -> None:
+    """Run each code cell so many times in a row; write how each run failed, what it recorded and how long it took."""
     warnings.simplefilter("ignore")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "smol_course"]:
+        del sys.modules[name]  # as in a kernel, where a cell is the first to import it
     from IPython.core.interactiveshell import InteractiveShell
 
     from smol_course import metrics, models
 
-    # As in a kernel, where a cell is the first to import it.
-    sys.modules.pop("smol_course.parameters", None)
-    models.find_model = lambda name: str(folder / "tiny")
-
     recorded: list[tuple[str, float]] = []
+    models.find_model = lambda name: str(model)
     models.answer = plausible(models.answer)
+    from smol_course.evaluation import suite
+
+    # The reports that ship count for the tiny model too: asking a whole test set anew takes long.
+    suite.weights_of = lambda name: suite.read(name).weights if (suite.REPORTS / f"{name}.json").is_file() else ""
     metrics.record = lambda name, value, *_, **__: recorded.append((name, float(value)))
     shell, found = InteractiveShell.instance(), []
     for cell in notebook.read().cells:
         if cell.cell_type != "code" or "study" in tags(cell):
             continue
-        runs = []
+        runs, took = [], []
         for _ in range(times):
             recorded.clear()
+            began = time.process_time()
             with contextlib.suppress(SystemExit):
                 outcome = shell.run_cell(cell.source)
             error = outcome.error_before_exec or outcome.error_in_exec
             runs.append((f"{type(error).__name__}: {error}" if error else None, list(recorded)))
+            took.append(time.process_time() - began)
             if "parameters" in tags(cell):
                 shell.user_ns.update({name: value for name, value in SMALL.items() if name in shell.user_ns})
-                shell.user_ns |= {"model_name": str(folder / "tiny")} if "5_" not in notebook.module.name else {}
-        found.append((cell.source, runs))
+                shell.user_ns |= {"model_name": str(model)} if "5_" not in notebook.module.name else {}
+        found.append((cell.source, runs, took))
     report.write_text(json.dumps(found))
-    os._exit(0)
 
 
 def tiny_model(folder: Path) -> None:
@@ -107,7 +127,7 @@ def tiny_model(folder: Path) -> None:
     real, tiny = find_model(MODEL), folder / "tiny"
     tokenizer, config = AutoTokenizer.from_pretrained(real), AutoConfig.from_pretrained(real)
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 1}
-    for name, size in (sizes | {"head_dim": 32}).items():  # as many layers as the real one: notebooks name some
+    for name, size in (sizes | {"head_dim": 32, "num_hidden_layers": 19}).items():  # notebooks name 15 and 18
         setattr(config, name, size)
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
@@ -119,37 +139,58 @@ def tiny_model(folder: Path) -> None:
         adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), lora)
         kept = "jotting_writer" if name == "writer" else f"organiser_{name}"
         save_artifact(kept, adapted, tokenizer, base=str(tiny))
+    from smol_course.vision import model as vision
+
+    shutil.copytree(Path(vision.__file__).parents[1] / "artifacts" / vision.NAME, folder / "shipped")
+    vision.save_vlm(vision.assemble(str(tiny)), folder / "artifacts" / vision.NAME)
+    shutil.copy(folder / "shipped" / "provenance.json", folder / "artifacts" / vision.NAME)
 
 
-def in_a_fork(folder: Path, work: Callable[..., None], *given: Any) -> None:
-    """Do some work in a copy of this process, for at most five minutes of its time."""
+def in_a_fork(place: Path, work: Callable[..., None], *given: Any) -> str:
+    """Do some work in a copy of this process, and end what it started; return what went wrong, "" if nothing did.
+
+    The copy works in the folder ``place``, where its artifacts and what it prints stay.
+    """
+    place.mkdir(exist_ok=True)
     if child := os.fork():
-        os.waitpid(child, 0)
-        return
+        ends, ended = time.monotonic() + LONGEST, (0, 0)
+        while not ended[0] and time.monotonic() < ends:
+            time.sleep(0.02)
+            ended = os.waitpid(child, os.WNOHANG)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        if not ended[0]:
+            os.waitpid(child, 0)
+        trouble = "" if ended[0] and not ended[1] else f"status {ended[1]}" if ended[0] else f"over {LONGEST} seconds"
+        return trouble and f"{trouble}: {(place / 'said.txt').read_text(errors='replace')[-2000:]}"
     try:
-        import resource  # there is none on Windows
-
-        resource.setrlimit(resource.RLIMIT_CPU, (300, 300))
-        here = {"SMOL_RUN": str(folder), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "MPLBACKEND": "agg"}
-        os.environ.update(here | {"WANDB_MODE": "disabled", "SMOL_DATA": str(folder)})
+        os.setpgid(0, 0)
+        sys.stdout = sys.stderr = open(place / "said.txt", "w", buffering=1)  # noqa: SIM115
+        os.dup2(sys.stdout.fileno(), 1), os.dup2(sys.stdout.fileno(), 2)
+        here = {"SMOL_RUN": str(place), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "MPLBACKEND": "template"}
+        os.environ.update(here | {"WANDB_MODE": "disabled", "SMOL_DATA": str(place)})
         os.environ.pop("SMOL_HUB", None)
+        tempfile.tempdir = str(place)
+        os.chdir(place)
         work(*given)
-    finally:
-        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tiny model and its adapters. What takes long to import is imported before the forks."""
-    import peft  # noqa: F401
     import torch
-    import transformers  # noqa: F401
-    import trl  # noqa: F401
 
     torch.set_num_threads(1)
+    for library in LIBRARIES:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(library)
+    torch.set_grad_enabled(True)  # lighteval turns it off when imported
     place = tmp_path_factory.mktemp("twice")
-    in_a_fork(place, tiny_model, place)
-    assert (place / "artifacts" / "jotting_writer").is_dir()
+    assert not in_a_fork(place, tiny_model, place)
     return place
 
 
@@ -157,21 +198,34 @@ def alike(one: float, other: float) -> bool:
     return abs(one - other) <= 1e-4 * max(1.0, abs(one), abs(other))
 
 
+def both(notebook: Notebook, folder: Path) -> list[list[Any]]:
+    """What each cell did, in a process in which it ran once and in one in which it ran twice in a row."""
+    done = []
+    for times in (1, 2):
+        place = folder / f"{notebook.topic}-{times}"
+        shutil.copytree(folder / "artifacts", place / "artifacts")
+        trouble = in_a_fork(place, run_cells, notebook, folder / "tiny", times, place / "report.json")
+        assert not trouble, f"{notebook.name}, its cells run {times} times in a row: {trouble}"
+        done.append(json.loads((place / "report.json").read_text()))
+        shutil.rmtree(place)
+    return done
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks a process that has torch")
 @every_notebook
 def test_every_cell_may_be_run_twice_in_a_row(notebook: Notebook, folder: Path) -> None:
     """No second run fails where the first did not, and what is recorded in the end is what one run each records."""
-    done = []
-    for times in (1, 2):
-        report = folder / f"{notebook.topic}-{times}.json"
-        in_a_fork(folder, run_cells, notebook, folder, times, report)
-        done.append(json.loads(report.read_text()))
-    failed = [f"{source}\n{second}" for source, ((first, _), (second, _)) in done[1] if second and not first]
+    once, twice = both(notebook, folder)
+    fails = [f"{source}\n{error}" for source, runs in once if (error := runs[0][0])]
+    claims, others = FAILS.get(notebook.name, (1, 0))
+    kinds = [runs[0][0].startswith("AssertionError") for _, runs in once if runs[0][0]]
+    assert sum(kinds) <= claims and len(kinds) - sum(kinds) <= others, "\n\n".join(fails)
+    failed = [f"{source}\n{second}" for source, ((first, _), (second, _)) in twice if second and not first]
     assert not failed, "\n\n".join(failed)
-    once, twice = ({name: value for _, runs in cells for _, said in runs for name, value in said} for cells in done)
-    assert once.keys() == twice.keys()
-    unlike = {name: (once[name], twice[name]) for name in once if not alike(once[name], twice[name])}
+    last = [{name: value for _, runs in cells for _, said in runs for name, value in said} for cells in (once, twice)]
+    assert last[0].keys() == last[1].keys()
+    unlike = {name: (value, last[1][name]) for name, value in last[0].items() if not alike(value, last[1][name])}
     assert not {name: pair for name, pair in unlike.items() if not UNLIKE.search(name)}
 
 
