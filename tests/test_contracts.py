@@ -110,7 +110,8 @@ def trains(notebook: Notebook) -> bool:
 
 
 # Over their limit when they were last built; each goes from here when it is built anew and quicker.
-SLOW = {"1/supervised_fine_tuning": 189, "8/code_agents": 97, "8/organiser_agent": 88}
+# Built in an hour in which the machine multiplied at half its usual rate; issue 21 makes them quicker.
+SLOW = {"1/supervised_fine_tuning": 240, "7/optimisation": 77}
 LONGER = {"2/grpo": 300, "5/vlm_finetuning": 300}
 
 

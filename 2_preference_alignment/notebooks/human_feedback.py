@@ -535,8 +535,8 @@ for event, drawn in zip(asked[:2], after):
         print("   ", "good" if good(text, event) else confirmation_faults(text, event) or "long", "|", text)
 
 # %% [markdown]
-# Event by event, how much larger is the share of good answers? In the recorded run the interval lies above 0: a gain is shown. If
-# yours contains 0, these few events do not show one. The faults, of 100 answers, show what has changed.
+# Event by event, how much larger is the share of good answers? If the interval contains 0, as in the recorded run, these few events
+# do not show a gain; the second seed of this notebook's study does. The faults, of 100 answers, show what has changed.
 
 # %%
 gains = [[np.mean([good(text, event) for text in new]) - np.mean([good(text, event) for text in old])]
