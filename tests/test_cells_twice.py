@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -207,18 +208,38 @@ def in_a_fork(place: Path, work: Callable[..., None], *given: Any) -> str:
     os._exit(0)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tiny model and its adapters. What takes long to import is imported before the forks."""
-    import torch
+def main(names: list[str], folder: Path) -> None:
+    """Make the tiny model, run these notebooks, and write what is wrong with each into ``folder``.
 
-    torch.set_num_threads(1)
+    In a process of its own, which has computed nothing when it forks: a copy of one whose torch has used its threads
+    waits for them for ever.
+    """
     for library in LIBRARIES:
         with contextlib.suppress(ImportError):
             importlib.import_module(library)
-    torch.set_grad_enabled(True)  # lighteval turns it off where another test imported it
-    place = tmp_path_factory.mktemp("twice")
-    assert not in_a_fork(place, tiny_model, place)
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(True)  # lighteval turns it off
+    assert not (trouble := in_a_fork(folder, tiny_model, folder)), trouble
+    for notebook in runner.notebooks(names):
+        try:
+            found = faults(notebook.name, *both(notebook, folder))
+        except AssertionError as error:
+            found = [str(error)]
+        (folder / f"{notebook.topic}.json").write_text(json.dumps(found))
+
+
+@pytest.fixture(scope="module")
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with what is wrong with each notebook that is asked for."""
+    items = [item for item in request.session.items if item.name.startswith(f"{EVERY}[")]
+    names, place = [item.callspec.params["notebook"].name for item in items], tmp_path_factory.mktemp("twice")
+    root = str(Path(__file__).resolve().parents[1])
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    command = [sys.executable, __file__, str(place), *names]
+    with contextlib.suppress(subprocess.TimeoutExpired):  # what is missing then fails
+        subprocess.run(command, cwd=root, env=env, timeout=300 + 60 * len(names), check=True)
     return place
 
 
@@ -256,6 +277,7 @@ def faults(name: str, once: list[Any], twice: list[Any]) -> list[str]:
     return found
 
 
+EVERY = "test_every_cell_may_be_run_twice_in_a_row"
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks a process that has torch")
 
 
@@ -264,10 +286,11 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks a
 @pytest.mark.parametrize(
     "notebook", [n for n in NOTEBOOKS if n.name not in LEFT_OUT], ids=lambda notebook: notebook.name
 )
-def test_every_cell_may_be_run_twice_in_a_row(notebook: Notebook, folder: Path) -> None:
+def test_every_cell_may_be_run_twice_in_a_row(notebook: Notebook, results: Path) -> None:
     """No second run fails where the first did not, and what is recorded in the end is what one run each records."""
-    found = faults(notebook.name, *both(notebook, folder))
-    assert not found, "\n\n".join(found)
+    told = results / f"{notebook.topic}.json"
+    assert told.is_file(), "its process ended early"
+    assert not (found := json.loads(told.read_text())), "\n\n".join(found)
 
 
 @linux
@@ -420,3 +443,7 @@ def test_no_cell_consumes_what_an_earlier_one_made(notebook: Notebook) -> None:
     cells = [cell for cell in notebook.read().cells if cell.cell_type == "code"]
     found = {name for cell in cells for name in consumed(cell.source)}
     assert not {name for name in found if (notebook.topic, name) not in SAME_AGAIN}
+
+
+if __name__ == "__main__":
+    main(sys.argv[2:], Path(sys.argv[1]))

@@ -269,7 +269,9 @@ def test_verdicts_of_orpo() -> None:
 
 
 def test_verdicts_of_human_feedback() -> None:
-    says("human_feedback", "this seed's interval reaches 0", "its interval lies above 0", "clearly below the second row")
+    says(
+        "human_feedback", "this seed's interval reaches 0", "its interval lies above 0", "clearly below the second row"
+    )
     now, other = recorded("human_feedback"), studied("human_feedback", "seed_1")
     assert now["kto_gain"]["low"] <= 0 < now["kto_gain"]["value"] < other["kto_gain"]["value"]
     assert other["kto_gain"]["low"] > 0
