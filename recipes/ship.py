@@ -23,7 +23,7 @@ from rich.console import Console
 from smol_course import runner
 from smol_course.errors import CourseError
 from smol_course.files import in_one_step, write_json
-from smol_course.runner import building, kernel, show
+from smol_course.runner import building, kernel, running
 from smol_course.runner.staleness import study_node
 
 SHIPPED = Path(__file__).resolve().parents[1] / "smol_course" / "artifacts"
@@ -31,7 +31,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "smol_course" / "artifacts"
 RECIPES: dict[str, dict[str, Any]] = {
     "organiser_lora": {
         "notebook": "3/lora",
-        "parameters": {"steps": 300, "full_steps": 0, "test_messages": 0},
+        "parameters": {"steps": 300, "full_steps": 0, "test_messages": 1000},
     },
     "organiser_sft": {"script": "recipes/organiser_sft.py"},
     "organiser_aligned": {"notebook": "2/dpo", "parameters": {}},
@@ -66,10 +66,10 @@ def _by_notebook(name: str, folder: Path, console: Console) -> list[dict[str, An
     recipe = RECIPES[name]
     (notebook,) = runner.notebooks([recipe["notebook"]])
     node = kernel.inject(study_node(notebook), recipe["parameters"] | {"keep_as": name})
-    done = show.execute_watched(console, name, node, notebook.source.parent, kernel.environment(folder, hub=False))
-    if done.failure:
-        raise CourseError(f"{notebook.name} failed in cell {done.failure.cell}: {done.failure.message}")
-    return done.results
+    done = running.executed(notebook, node, name, f"Stopped in {name}; nothing is kept.", folder, False, console)
+    if done["failure"]:
+        raise CourseError(f"{notebook.name} failed in cell {done['failure']['cell']}: {done['failure']['message']}")
+    return done["results"]
 
 
 def _by_script(name: str, folder: Path, console: Console) -> list[dict[str, Any]]:
