@@ -459,7 +459,7 @@ record("checkpointing_apart", checkpoint_apart, n=len(four), seed=seed)
 assert computed == measured, f"computed {computed}, measured {measured}"
 assert share <= most_kept, f"checkpointing kept no fewer activations: {share:.0%} of them"
 assert checkpoint_apart < tolerance, f"checkpointing changed the gradient by {checkpoint_apart:.1e}"
-print(f"✅ {sum(measured.values()):,} bytes foretold exactly; {share:.1%} of the activations kept, {most_kept:.0%} allowed")
+print(f"✅ {sum(measured.values()):,} bytes predicted exactly; {share:.1%} of the activations kept, {most_kept:.0%} allowed")
 
 # %% [markdown]
 # ## Padding and packing
