@@ -4,6 +4,7 @@
 replaces has changed. What it does not know: whether a library's next version does the same by itself.
 """
 
+import functools
 import importlib.util
 import inspect
 import sys
@@ -19,17 +20,27 @@ if TYPE_CHECKING:
 
 _TRL, _LLAMA = "trl.trainer.utils", "transformers.models.llama.modeling_llama"
 _LINEAR = "torch.nn.modules.linear"
-# What TRL's chunked function takes, and which of its outputs SFT asks for.
+# What the replaced functions take.
 _LOGPROB_PARAMETERS = ["ctx", "hidden", "weight", "bias", "targets", "temperature", "chunk_size"]
 _LOGPROB_PARAMETERS += ["final_logit_softcapping", "logit_scale", "outputs"]
-_SFT_OUTPUTS = ("log_probs", "entropy", "is_top1")
+_LLAMA_PARAMETERS = {
+    "LlamaRMSNorm": ["self", "hidden_states"],
+    "LlamaMLP": ["self", "x"],
+    "LlamaAttention": "self hidden_states position_embeddings attention_mask past_key_values kwargs".split(),
+    "LlamaModel": "self input_ids attention_mask position_ids past_key_values inputs_embeds use_cache kwargs".split(),
+}
+_KNOWN = ("eager", "sdpa")  # kinds of attention that give what ours gives
 # 512 MB of float32: beyond it, memory matters more than speed.
 _MOST_LOGITS = 1 << 27
 
 
 def for_cpu() -> list[str]:
     """Apply the patches for a CPU, each once; return what was done, in a few words each."""
-    words = {_TRL: "only labelled tokens scored", _LLAMA: "norms fused", _LINEAR: "output weights not copied"}
+    words = {
+        _TRL: "only labelled tokens scored",
+        _LLAMA: "layers that pass once, without padding",
+        _LINEAR: "output weights not copied",
+    }
     return [said for name, said in words.items() if _patch(name)]
 
 
@@ -79,19 +90,19 @@ def _score_labelled_only(module: ModuleType) -> bool:
     with Triton, and sets their loss to zero. `_use_triton` decides that, for its one caller here.
     """
     ask, theirs = getattr(module, "_use_triton", None), getattr(module, "_ChunkedLogProbFunction", None)
-    if isinstance(theirs, _PlainLogProbs):
+    if isinstance(theirs, _WholeLogProbs):
         return True
     # Were `_use_triton` also to choose kernels here, a true answer would start Triton on a CPU.
     if ask is None or _calls(module, "_use_triton") != 1 or _parameters(theirs) != _LOGPROB_PARAMETERS:
         print("This TRL computes its loss in a way unknown to the course: it runs as it is, slower on a CPU.")
         return False
     module._use_triton = lambda device: device.type == "cpu" or ask(device)  # type: ignore[attr-defined]
-    module._ChunkedLogProbFunction = _PlainLogProbs(theirs)  # type: ignore[attr-defined]
+    module._ChunkedLogProbFunction = _WholeLogProbs(theirs)  # type: ignore[attr-defined]
     return True
 
 
-class _PlainLogProbs:
-    """Stands where TRL has its chunked log-probabilities, and computes those of SFT in one piece on a CPU.
+class _WholeLogProbs:
+    """Stands where TRL has its chunked log-probabilities, and computes them in one product on a CPU.
 
     TRL saves memory on GPUs by going through the vocabulary in chunks, twice, and adding gradients up in float32. The
     labelled positions of a small batch fit as they are, in one product in autocast's precision.
@@ -103,43 +114,122 @@ class _PlainLogProbs:
     def apply(
         self, hidden: "torch.Tensor", weight: "torch.Tensor", bias: Any, targets: "torch.Tensor", *rest: Any
     ) -> Any:
-        """Return (log_probs, entropy, None, None, is_top1), each [positions]; entropy has no gradient."""
-        import torch
-
+        """Return (log_probs, entropy, None, mean_logits, is_top1), each [positions]."""
         temperature, _, softcap, scale, outputs = rest
-        plain = (temperature, softcap, scale, tuple(outputs)) == (1.0, None, 1.0, _SFT_OUTPUTS)
+        plain = softcap is None and scale == 1.0 and "log_sum_sq_probs" not in outputs
         if hidden.device.type != "cpu" or not plain or len(hidden) * len(weight) > _MOST_LOGITS:
             return self.theirs.apply(hidden, weight, bias, targets, *rest)
-        # [positions, vocabulary]
-        log_probs = torch.nn.functional.linear(hidden, weight, bias).float().log_softmax(-1)
-        with torch.no_grad():
-            entropy = -(log_probs.exp() * log_probs).sum(-1)
-            is_top1 = log_probs.argmax(-1) == targets
-        return log_probs.gather(-1, targets[:, None])[:, 0], entropy, None, None, is_top1
+        from smol_course.kernels import LogProbs
+
+        log_probs, entropy, mean, is_top1 = LogProbs.apply(hidden, weight, bias, targets, temperature)
+        return log_probs, entropy, None, mean, is_top1
 
 
-def _fuse_norms(module: ModuleType) -> bool:
-    """Let Llama's normalisation be torch's own single operation instead of six; say whether that was done."""
-    norm = getattr(module, "LlamaRMSNorm", None)
-    theirs = getattr(norm, "forward", None)
-    if getattr(theirs, "fused", False):
+def _pass_once(module: ModuleType) -> bool:
+    """Let Llama's layers compute with `smol_course.kernels` on a CPU, without padding; say whether that was done.
+
+    Attention needs to know which tokens stand in one row; all other layers work on single tokens, so the model takes
+    the padding out before them, and gives it back as zeros. Whoever reads outputs there reads what has no meaning.
+    """
+    classes = {name: getattr(module, name, None) for name in _LLAMA_PARAMETERS}
+    theirs = {name: getattr(each, "forward", None) for name, each in classes.items()}
+    if all(getattr(forward, "passes_once", False) for forward in theirs.values()):
         return True
-    if _parameters(norm) != ["hidden_size", "eps"] or _parameters(theirs) != ["self", "hidden_states"]:
-        print("This transformers normalises in a way unknown to the course: it runs as it is, slower on a CPU.")
+    if {name: _parameters(forward) for name, forward in theirs.items()} != _LLAMA_PARAMETERS:
+        print("This transformers has a Llama unknown to the course: it runs as it is, slower on a CPU.")
         return False
+    import torch
 
-    def forward(self: Any, hidden_states: "torch.Tensor") -> "torch.Tensor":
-        import torch
+    from smol_course import kernels
 
+    def norm(self: Any, hidden_states: "torch.Tensor") -> "torch.Tensor":
+        if hidden_states.device.type != "cpu":
+            return theirs["LlamaRMSNorm"](self, hidden_states)
+        if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+            dtype = kernels.computing_dtype(hidden_states)
+            return kernels.RMSNorm.apply(hidden_states, self.weight, self.variance_epsilon, dtype)
         # With mixed precisions the library's result has a wider dtype than torch's.
-        if hidden_states.device.type != "cpu" or hidden_states.dtype != self.weight.dtype:
-            return theirs(self, hidden_states)
+        if hidden_states.dtype != self.weight.dtype:
+            return theirs["LlamaRMSNorm"](self, hidden_states)
         shape = hidden_states.shape[-1:]
         return torch.nn.functional.rms_norm(hidden_states, shape, self.weight, self.variance_epsilon)
 
-    forward.fused = True  # type: ignore[attr-defined]
-    norm.forward = forward  # type: ignore[union-attr]
+    def feed_forward(self: Any, x: "torch.Tensor") -> "torch.Tensor":
+        if x.device.type != "cpu" or self.config.hidden_act != "silu" or not torch.is_grad_enabled():
+            return theirs["LlamaMLP"](self, x)
+        gate, up = self.gate_proj(x), self.up_proj(x)
+        return self.down_proj(kernels.SiluProduct.apply(gate, up.to(gate.dtype)))
+
+    def attention(self: Any, hidden_states: "torch.Tensor", *rest: Any, rows: Any = None, **more: Any) -> Any:
+        if rows is None:
+            return theirs["LlamaAttention"](self, hidden_states, *rest, **more)
+        layers = self.q_proj, self.k_proj, self.v_proj
+        # (1, tokens, heads × width) → (tokens, heads, width)
+        parts = [layer(hidden_states).view(hidden_states.shape[1], -1, self.head_dim) for layer in layers]
+        parts = [part.to(parts[0].dtype) for part in parts]
+        angles = [each.float().view(-1, 1, self.head_dim) for each in more["position_embeddings"]]
+        mixed = kernels.CausalAttention.apply(*parts, *angles, rows, self.scaling)
+        return self.o_proj(mixed.view(*hidden_states.shape[:-1], -1)), None
+
+    def model(self: Any, *rest: Any, **given: Any) -> Any:
+        packed = None if rest or _asks_for_more(self, given) else _without_padding(given)
+        if packed is None:
+            return theirs["LlamaModel"](self, *rest, **given)
+        given, rows, taken = packed
+        output = theirs["LlamaModel"](self, **given, rows=rows)
+        states = output.last_hidden_state[0]
+        if len(taken) < (size := rows.rows * rows.length):
+            states = states.new_zeros(size, states.shape[-1]).index_copy(0, taken, states)
+        output.last_hidden_state = states.view(rows.rows, rows.length, -1)
+        return output
+
+    ours = {"LlamaRMSNorm": norm, "LlamaMLP": feed_forward, "LlamaAttention": attention, "LlamaModel": model}
+    for name, forward in ours.items():
+        functools.update_wrapper(forward, theirs[name])
+        forward.passes_once = True  # type: ignore[attr-defined]
+        classes[name].forward = forward  # type: ignore[union-attr]
     return True
+
+
+def _asks_for_more(model: Any, given: dict[str, Any]) -> bool:
+    """Whether a call of a Llama asks for what has rows: a cache, inner states, sequences packed into one, dropout."""
+    config, mask = model.config, given.get("attention_mask")
+    wishes = ("output_hidden_states", "output_attentions", "past_key_values")
+    inner = any(given.get(wish) is not None and given[wish] is not False for wish in wishes)
+    inner = inner or config.output_hidden_states or config.output_attentions
+    cache = config.use_cache if given.get("use_cache") is None else given["use_cache"]
+    packed = mask is None and given.get("position_ids") is not None
+    other = config._attn_implementation not in _KNOWN or getattr(mask, "ndim", 2) != 2
+    return bool(inner or cache or packed or other or (model.training and config.attention_dropout))
+
+
+def _without_padding(given: dict[str, Any]) -> tuple[dict[str, Any], Any, "torch.Tensor"] | None:
+    """The arguments of a Llama's call with all rows in one, the rows, and where the tokens stood; None if it has none.
+
+    Positions stay those of the padded rows.
+    """
+    import torch
+
+    from smol_course.kernels import Rows
+
+    name = "input_ids" if given.get("inputs_embeds") is None else "inputs_embeds"
+    tokens, mask, positions = given.get(name), given.get("attention_mask"), given.get("position_ids")
+    if tokens is None or tokens.device.type != "cpu":
+        return None
+    count, length = tokens.shape[:2]
+    mask = torch.ones(count, length, dtype=torch.bool) if mask is None else mask.bool()
+    taken = mask.view(-1).nonzero()[:, 0]
+    if mask.shape != (count, length) or not len(taken):
+        return None
+    longest = int(mask.sum(1).max())
+    place = mask.cumsum(1) - 1 + longest * torch.arange(count)[:, None]  # in rows that begin at the left
+    rows = Rows(count, length, longest, None if len(taken) == count * longest else place.view(-1)[taken])
+    positions = torch.arange(length)[None] if positions is None else positions
+    flat = tokens.reshape(1, count * length, *tokens.shape[2:])[:, taken]
+    positions = positions.expand(count, length).reshape(1, -1)[:, taken]
+    # A mask of four dimensions is taken as it is, so that no other is made.
+    mask = rows.causal[None, None]
+    return given | {name: flat, "position_ids": positions, "attention_mask": mask, "use_cache": False}, rows, taken
 
 
 def _close_gaps(module: ModuleType) -> bool:
@@ -169,7 +259,7 @@ def _close_gaps(module: ModuleType) -> bool:
     return True
 
 
-_PATCHES = {_TRL: _score_labelled_only, _LLAMA: _fuse_norms, _LINEAR: _close_gaps}
+_PATCHES = {_TRL: _score_labelled_only, _LLAMA: _pass_once, _LINEAR: _close_gaps}
 
 
 def _parameters(function: Any) -> list[str]:

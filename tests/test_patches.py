@@ -93,14 +93,14 @@ def test_scoring_labelled_positions_only_keeps_loss_and_gradients(trl_utils, mon
         assert (fast_gradients[name] - gradient).abs().max().item() <= TOLERANCE[dtype] * size, name
 
 
-@pytest.mark.parametrize("change", [{"outputs": ("log_probs",)}, {"temperature": 0.7}, {"logits": 10}])
-def test_what_sft_does_not_ask_for_is_left_to_trl(trl_utils, monkeypatch, change):
+@pytest.mark.parametrize("change", [{"outputs": ("log_probs", "log_sum_sq_probs")}, {"softcap": 30.0}, {"logits": 10}])
+def test_what_no_trainer_of_the_course_asks_for_is_left_to_trl(trl_utils, monkeypatch, change):
     asked = []
     theirs = types.SimpleNamespace(apply=lambda *arguments: asked.append(arguments) or "theirs")
     monkeypatch.setattr(patches, "_MOST_LOGITS", change.get("logits", 1 << 27))
-    outputs, temperature = change.get("outputs", patches._SFT_OUTPUTS), change.get("temperature", 1.0)
+    outputs, softcap = change.get("outputs", ("log_probs",)), change.get("softcap")
     tensors = torch.ones(2, 4), torch.ones(8, 4), None, torch.tensor([1, 2])
-    assert patches._PlainLogProbs(theirs).apply(*tensors, temperature, 32, None, 1.0, outputs) == "theirs"
+    assert patches._WholeLogProbs(theirs).apply(*tensors, 1.0, 32, softcap, 1.0, outputs) == "theirs"
     assert len(asked) == 1
 
 
@@ -108,43 +108,120 @@ def test_a_batch_without_labels_has_a_loss_of_zero(trl_utils):
     assert patches._score_labelled_only(trl_utils)
     model, none = tiny_model(), batch()
     none["labels"][:] = -100
-    trl_utils.add_fused_lm_head(model, outputs=patches._SFT_OUTPUTS)
+    trl_utils.add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
     loss = model(**none, fused_lm_head=True).loss
     loss.backward()
     assert loss.item() == 0
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-def test_fused_norms_keep_results_and_gradients(llama, dtype):
-    def results():
-        torch.manual_seed(2)
-        norm = llama.LlamaRMSNorm(32, eps=1e-5).to(dtype)
-        x = torch.randn(4, 7, 32, dtype=dtype, requires_grad=True)
-        with torch.no_grad():
-            norm.weight.uniform_(0.5, 1.5)
-        y = norm(x)
-        (y * torch.linspace(-1, 1, 32, dtype=dtype)).sum().backward()
-        return y, x.grad, norm.weight.grad
+@pytest.mark.parametrize("temperature", (1.0, 0.7))
+@pytest.mark.parametrize("positions", (1, 75))  # 75: two chunks and a part
+def test_log_probabilities_are_trl_s_with_their_gradients(trl_utils, positions, temperature):
+    theirs = trl_utils._ChunkedLogProbFunction
 
-    theirs = results()
-    assert patches._fuse_norms(llama)
-    fused = llama.LlamaRMSNorm.forward
-    assert patches._fuse_norms(llama)
-    assert llama.LlamaRMSNorm.forward is fused
-    for ours, before in zip(results(), theirs, strict=True):
-        torch.testing.assert_close(ours, before, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    def results(function):
+        torch.manual_seed(4)
+        hidden = torch.randn(positions, 16, requires_grad=True)
+        weight, bias = torch.randn(50, 16, requires_grad=True), torch.randn(50, requires_grad=True)
+        targets, outputs = torch.randint(50, (positions,)), ("log_probs", "entropy", "mean_logits", "is_top1")
+        found = function.apply(hidden, weight, bias, targets, temperature, 32, None, 1.0, outputs)
+        (found[0] * torch.linspace(-1, 1, positions) + found[1] ** 2).sum().backward()
+        return [each for each in found if each is not None], [hidden.grad, weight.grad, bias.grad]
+
+    for ours, before in zip(results(patches._WholeLogProbs(None)), results(theirs), strict=True):
+        torch.testing.assert_close(ours, before, rtol=1e-4, atol=1e-4)
+
+
+SMALL = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 1, "vocab_size": 30, "use_cache": False}
+
+
+def of_llama(llama, dtype, sides="right", embedded=False, frozen=False, **more):
+    """The states of three rows of 9, 5 and 7 tokens, without those of padding, and all gradients."""
+    torch.manual_seed(0)
+    config = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config |= {"vocab_size": 300, "num_hidden_layers": 2, "attn_implementation": "eager", "use_cache": False}
+    model = llama.LlamaForCausalLM(llama.LlamaConfig(**config, tie_word_embeddings=True)).train()
+    if frozen:  # as for an adapter, which is the norms here
+        for name, weight in model.named_parameters():
+            weight.requires_grad_("norm" in name)
+    ids = torch.randint(1, 300, (3, 9))
+    kept = torch.arange(9)[None] < torch.tensor([9, 5, 7])[:, None]
+    mask = {"right": kept, "left": kept.flip(1), "none": torch.ones_like(kept)}[sides]
+    given = {"inputs_embeds": model.model.embed_tokens(ids)} if embedded else {"input_ids": ids}
+    given |= {} if sides == "none" else {"attention_mask": mask.long()}
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
+        output = model(**given, **more)
+    states = output.logits.float() * mask[..., None]
+    (states * torch.randn(states.shape)).sum().backward()
+    return states, {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}, output
+
+
+CASES = [{}, {"sides": "left"}, {"sides": "none"}, {"embedded": True}, {"frozen": True}]
+CASES += [{"position_ids": torch.arange(9)[None] + 3}, {"output_hidden_states": True}, {"use_cache": True}]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_llama_that_passes_once_keeps_its_states_and_gradients(llama, dtype, case):
+    states, gradients, _ = of_llama(llama, dtype, **case)
+    theirs = llama.LlamaModel.forward
+    assert patches._pass_once(llama)
+    ours = llama.LlamaModel.forward
+    assert patches._pass_once(llama) and llama.LlamaModel.forward is ours is not theirs
+    again, again_gradients, _ = of_llama(llama, dtype, **case)
+    assert (again - states).abs().max() <= TOLERANCE[dtype] * states.abs().max()
+    assert gradients.keys() == again_gradients.keys()
+    for name, gradient in gradients.items():
+        size = gradient.abs().max().item()
+        assert size > 0, name
+        assert (again_gradients[name] - gradient).abs().max().item() <= TOLERANCE[dtype] * size, name
+
+
+@pytest.mark.parametrize("sides, tokens", (("right", 21), ("left", 21), ("none", 27)))
+def test_no_layer_sees_padding(llama, monkeypatch, sides, tokens):
+    assert patches._pass_once(llama)
+    seen, forward = [], llama.LlamaMLP.forward
+    monkeypatch.setattr(llama.LlamaMLP, "forward", lambda self, x: seen.append(x.shape[:2]) or forward(self, x))
+    _, _, output = of_llama(llama, torch.float32, sides)
+    assert output.logits.shape == (3, 9, 300) and set(seen) == {(1, tokens)}
+
+
+def test_who_asks_for_rows_gets_them_from_the_library(llama, monkeypatch):
+    assert patches._pass_once(llama)
+    _, _, output = of_llama(llama, torch.float32, output_hidden_states=True)
+    assert {state.shape for state in output.hidden_states} == {(3, 9, 32)}
+    _, _, output = of_llama(llama, torch.float32, use_cache=True)
+    assert output.past_key_values.get_seq_length() == 9
+    # Two sequences packed into one row, as TRL's `padding_free` does: neither sees the other.
+    model = llama.LlamaModel(llama.LlamaConfig(**SMALL))
+    packed = model(torch.tensor([[5, 6, 7, 8]]), position_ids=torch.tensor([[0, 1, 0, 1]])).last_hidden_state
+    alone = model(torch.tensor([[7, 8]])).last_hidden_state
+    torch.testing.assert_close(packed[:, 2:], alone)
+
+
+def test_padding_gets_no_states(llama):
+    assert patches._pass_once(llama)
+    model = llama.LlamaModel(llama.LlamaConfig(**SMALL))
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    states = model(input_ids=torch.ones(2, 4, dtype=torch.long), attention_mask=mask).last_hidden_state
+    assert states[1, 2:].eq(0).all() and states[1, :2].ne(0).all()
 
 
 def test_mixed_precisions_keep_the_library_s_dtype(llama):
     norm = llama.LlamaRMSNorm(32)
-    before = norm(torch.ones(1, 32, dtype=torch.bfloat16))
-    assert patches._fuse_norms(llama)
-    assert norm(torch.ones(1, 32, dtype=torch.bfloat16)).dtype == before.dtype
+    with torch.no_grad():
+        before = norm(torch.ones(1, 32, dtype=torch.bfloat16))
+        assert patches._pass_once(llama)
+        assert norm(torch.ones(1, 32, dtype=torch.bfloat16)).dtype == before.dtype
 
 
-def test_a_transformers_with_another_norm_runs_as_it_is(capsys):
-    assert not patches._fuse_norms(types.ModuleType("llama_of_another_day"))
+@pytest.mark.parametrize("name", patches._LLAMA_PARAMETERS)
+def test_a_transformers_with_another_llama_runs_as_it_is(llama, monkeypatch, capsys, name):
+    monkeypatch.setattr(getattr(llama, name), "forward", lambda self, of_another_day: None)
+    before = {each: getattr(llama, each).forward for each in patches._LLAMA_PARAMETERS}
+    assert not patches._pass_once(llama)
     assert "runs as it is" in capsys.readouterr().out
+    assert {each: getattr(llama, each).forward for each in patches._LLAMA_PARAMETERS} == before
 
 
 @pytest.fixture
