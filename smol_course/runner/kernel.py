@@ -5,6 +5,7 @@ the kernel's process tree that a poll every quarter of a second saw; a shorter p
 """
 
 import asyncio
+import json
 import logging
 import os
 import re
@@ -24,6 +25,7 @@ import nbformat
 import psutil
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning import LocalProvisioner
 from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
@@ -55,6 +57,20 @@ for process in [*kernel.children(recursive=True), kernel]:
     with contextlib.suppress(psutil.Error):
         process.kill()
 """
+
+
+# What most notebooks import, and what those that train do: the first kernel of either kind waits for it, no other.
+# Not pyplot: it draws into the notebook only where it is imported by one.
+_LIBRARIES = (
+    "torch",
+    "transformers:AutoModelForCausalLM",
+    "datasets",
+    "pandas",
+    "matplotlib.axes",
+    "ipykernel.ipkernel",
+)
+_TRAINING = ("peft", "trl:SFTTrainer")
+_TRAINS = re.compile(r"^from (peft|trl)\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -90,13 +106,20 @@ class Execution:
         return list({r["name"]: dict(r) for r in results if isinstance(r, dict) and "name" in r}.values())
 
 
-def _peak_mb(pid: int, ended: threading.Event) -> int:
-    """Poll the memory of a process and its children until the event; return the peak."""
+def _peak_mb(pid: int, shared: int, ended: threading.Event) -> int:
+    """Poll the memory of a process and its children until the event; return the peak.
+
+    ``shared`` are the bytes of libraries' files that it would hold alone; those untouched since a fork are not counted.
+    """
     peak = 0
     while True:
         with suppress(psutil.Error):  # one of them has just ended
             process = psutil.Process(pid)
-            peak = max(peak, sum(each.memory_info().rss for each in [process, *process.children(recursive=True)]))
+            own = process.memory_info()
+            missing = max(0, shared - getattr(own, "shared", shared))
+            peak = max(
+                peak, own.rss + missing + sum(each.memory_info().rss for each in process.children(recursive=True))
+            )
         if ended.wait(0.25):
             return round(peak / 1e6)
 
@@ -163,12 +186,76 @@ def _at_most(seconds: float | None, manager: AsyncKernelManager) -> Iterator[Non
             timer.cancel()
 
 
+class ForkServers:
+    """The processes from which the kernels of one run of several notebooks are forked; a context manager.
+
+    One for each set of libraries, lest a notebook be measured with the memory of libraries that it does not use.
+    """
+
+    def __init__(self) -> None:
+        self._servers: dict[tuple[str, ...], subprocess.Popen] = {}
+
+    def __enter__(self) -> "ForkServers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self._servers.values():
+            server.communicate()  # its input ends, and so does it
+
+    def fork(self, node: NotebookNode, argv: list[str], cwd: str, env: dict[str, str]) -> "_Forked | None":
+        """Return a kernel with the libraries of the notebook; None where none can be forked."""
+        trains = any(_TRAINS.search(cell.source) for cell in node.cells if cell.cell_type == "code")
+        libraries = _LIBRARIES + (_TRAINING if trains else ())
+        if libraries not in self._servers:
+            command = [sys.executable, "-P", str(Path(__file__).with_name("fork_server.py")), *libraries]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            self._servers[libraries] = subprocess.Popen(command, env=env, start_new_session=True, text=True, **pipes)
+        server = self._servers[libraries]
+        with suppress(OSError, ValueError, psutil.Error):  # it has died: the kernel starts without it
+            server.stdin.write(json.dumps({"argv": argv, "cwd": cwd, "env": env}) + "\n")
+            server.stdin.flush()
+            return _Forked(int(server.stdout.readline()), psutil.Process(server.pid).memory_info().shared)
+        return None
+
+
+class _Forked(psutil.Process):
+    """A kernel that is not our child, as a LocalProvisioner handles its processes; ``shared`` as for `_peak_mb`."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, pid: int, shared: int) -> None:
+        super().__init__(pid)
+        self.shared = shared
+
+    def poll(self) -> int | None:
+        return None if self.is_running() else 1
+
+
+class ForkingProvisioner(LocalProvisioner):
+    """Starts a kernel by forking it, for a manager that has ``fork_servers`` and ``node``."""
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
+        """Fork a kernel with a command; start it as usual where that is not possible."""
+        argv = cmd[cmd.index("ipykernel_launcher") :]
+        asked = argv, str(kwargs["cwd"]), kwargs["env"]
+        forked = await asyncio.to_thread(self.parent.fork_servers.fork, self.parent.node, *asked)
+        if forked is None:
+            return await super().launch_kernel(cmd, **kwargs)
+        self.process, self.pid, self.pgid, self.cwd = forked, forked.pid, forked.pid, kwargs["cwd"]
+        return self.connection_info
+
+
 @contextmanager
-def _kernel(node: NotebookNode, folder: Path, env: dict[str, str]) -> Iterator[NotebookClient]:
+def _kernel(
+    node: NotebookNode, folder: Path, env: dict[str, str], servers: ForkServers | None
+) -> Iterator[NotebookClient]:
     """A client whose kernel is gone at the end, whatever happened."""
     logging.getLogger("traitlets").setLevel(logging.CRITICAL)
     # Without folders to look in, it finds the Python that runs this, whatever `python3` kernels are installed.
     manager = AsyncKernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+    if servers and sys.platform == "linux":  # elsewhere a fork of so much is not safe
+        manager.fork_servers, manager.node = servers, node
+        manager.kernel_spec.metadata["kernel_provisioner"] = {"provisioner_name": "smol-fork", "config": {}}
     client = NotebookClient(node, km=manager, shutdown_kernel="immediate", allow_errors=False)
     try:
         # What a kernel says on its own standard error is for its programmers.
@@ -228,23 +315,27 @@ def execute(
     keep_going: bool = False,
     root: Path | None = None,
     seconds: Callable[[NotebookNode], float | None] = lambda cell: None,
+    servers: ForkServers | None = None,
 ) -> Execution:
     """Execute a notebook's code cells in ``folder`` with the environment, filling in the outputs of ``node``.
 
     ``on_cell`` is called with the number of each code cell, from 1, before it runs. A failing cell ends it, unless
     ``keep_going`` and the kernel lives. ``seconds`` says how long a cell may take: then it is interrupted, and its
-    kernel is killed if it does not yield. What it opens below ``root``, where that is given, is recorded. Raises
-    CourseError if no kernel starts; KeyboardInterrupt passes through, with the kernel ended.
+    kernel is killed if it does not yield. What it opens below ``root``, where that is given, is recorded. From
+    ``servers``, where they are given, the kernel has its libraries. Raises CourseError if no kernel starts;
+    KeyboardInterrupt passes through, with the kernel ended.
     """
     code = [(index, cell) for index, cell in enumerate(node.cells) if cell.cell_type == "code" and cell.source.strip()]
     started, failure, k = time.monotonic(), None, 0
-    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor() as pool, _kernel(node, folder, env) as client:
+    started_kernel = _kernel(node, folder, env, servers)
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor() as pool, started_kernel as client:
         log = Path(scratch) / "opened.txt"
         if root:
             _record_opened(client, root, log)
         ended = threading.Event()
         try:
-            peak = pool.submit(_peak_mb, client.km.provisioner.pid, ended)
+            kernel = client.km.provisioner
+            peak = pool.submit(_peak_mb, kernel.pid, getattr(kernel.process, "shared", 0), ended)
             for k, (index, cell) in enumerate(code, start=1):
                 on_cell(k)
                 limit, begun = seconds(cell), time.monotonic()

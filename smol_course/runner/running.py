@@ -20,7 +20,7 @@ from smol_course.errors import CourseError
 from smol_course.files import save_text, writing
 from smol_course.runner import show, words
 from smol_course.runner.clean import strip_residue
-from smol_course.runner.kernel import environment, execute, inject
+from smol_course.runner.kernel import ForkServers, environment, execute, inject
 from smol_course.runner.report import write_report
 from smol_course.runner.sources import Notebook, notebooks, read_ipynb, settings_for
 from smol_course.runner.staleness import changed_files, opened_hashes, sources_sha256
@@ -94,7 +94,14 @@ def _done_before(chosen: list[Notebook], state: dict[str, Any]) -> list[str]:
 
 
 def executed(
-    notebook: Notebook, node: NotebookNode, title: str, stopped: str, folder: Path, hub: bool, console: Console
+    notebook: Notebook,
+    node: NotebookNode,
+    title: str,
+    stopped: str,
+    folder: Path,
+    hub: bool,
+    console: Console,
+    servers: ForkServers | None = None,
 ) -> dict[str, Any]:
     """Execute a notebook's cells, with ``folder`` as the run folder, and live progress under the title.
 
@@ -103,7 +110,8 @@ def executed(
     """
     try:
         with show.watching(console, title, node) as on_cell:
-            done = execute(node, notebook.source.parent, environment(folder, hub), on_cell, root=notebook.root)
+            place, env = notebook.source.parent, environment(folder, hub)
+            done = execute(node, place, env, on_cell, root=notebook.root, servers=servers)
     except KeyboardInterrupt:
         show.say(console, stopped)
         raise
@@ -141,13 +149,20 @@ def run(targets: list[str], given: list[str], hub: bool, fresh: bool, console: C
         folder = new_folder(label(targets))
         state, lock = {"request": request, "finished": False, "notebooks": {}}, _held(folder)
     try:
-        return _run_all(chosen, values, hub, folder, state, console)
+        with ForkServers() as servers:
+            return _run_all(chosen, values, hub, folder, state, console, servers if len(chosen) > 1 else None)
     finally:
         lock.release()
 
 
 def _run_all(
-    chosen: list[Notebook], values: dict[str, Any], hub: bool, folder: Path, state: dict[str, Any], console: Console
+    chosen: list[Notebook],
+    values: dict[str, Any],
+    hub: bool,
+    folder: Path,
+    state: dict[str, Any],
+    console: Console,
+    servers: ForkServers | None,
 ) -> int:
     before, entries = _done_before(chosen, state), state["notebooks"]
     if before:
@@ -161,7 +176,7 @@ def _run_all(
         kept = f"{len(entries)} of {len(chosen)} notebooks are done and kept"
         stopped = f"Stopped in {notebook.name}; {kept}.\nThe same command (without --fresh) goes on from here."
         title = f"{place}/{len(chosen)} {notebook.name}"
-        entry = executed(notebook, node, title, stopped, folder, hub, console)
+        entry = executed(notebook, node, title, stopped, folder, hub, console, servers)
         status = "failed" if entry["failure"] else "done"
         entry |= {"sources_sha256": sources, "status": status, "executed": kept_at(folder, notebook).name}
         entries[notebook.name] = entry
