@@ -37,6 +37,7 @@ _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 # What pip and uv are told where the learner's own settings do not: no network is said at once.
 _HASTY = {"PIP_RETRIES": "1", "PIP_DEFAULT_TIMEOUT": "4", "UV_HTTP_RETRIES": "1", "UV_HTTP_TIMEOUT": "3"}
 _MANIFEST, _PROVENANCE = "manifest.json", "provenance.json"
+_GROUP = 16  # prompts read at once: enough for quick products, few enough to be of like length
 # Raise it when `_convert` writes something else, so that every cached copy is made again.
 _RECIPE = 1
 _NEEDED_BYTES = 700_000_000
@@ -321,7 +322,7 @@ def answer(
     tokenizer: "PreTrainedTokenizerBase",
     conversations: list[list[dict[str, str]]],
     max_new_tokens: int = 64,
-    batch_size: int = 32,
+    batch_size: int = 64,
     bf16: bool = False,
     show: bool = True,
     temperature: float = 0.0,
@@ -331,11 +332,11 @@ def answer(
 
     In batches of similar length padded on the left, each answer at most ``max_new_tokens`` tokens long and without
     special tokens. Temperature 0 is greedy; above it, tokens are drawn at random from the whole distribution, and
-    torch's seed decides which. ``bf16=True`` asks a bfloat16 copy of the model, which is quicker where `prepare` found
-    bfloat16 quick; single answers may differ. ``mask`` returns logits processors for one batch, new ones at each call:
-    what constrains decoding. The model's weights and mode (training or not), its settings and the tokenizer's padding
-    side stay as they were. Raises the library's ValueError for a tokenizer without chat template or padding token, and
-    for a temperature below 0.
+    torch's seed decides which. ``bf16=True`` asks a bfloat16 copy of the model, with LoRA's adapters merged, which is
+    quicker where `prepare` found bfloat16 quick; single answers may differ. ``mask`` returns logits processors for one
+    batch, new ones at each call: what constrains decoding. The model's weights and mode (training or not), its settings
+    and the tokenizer's padding side stay as they were. Raises the library's ValueError for a tokenizer without chat
+    template or padding token, and for a temperature below 0.
     """
     import torch
 
@@ -349,8 +350,11 @@ def answer(
     show = show and len(prompts) > batch_size
     asked, training = model, model.training
     if bf16:
-        asked = bfloat16_copy(model)
+        asked = _with_adapters_merged(bfloat16_copy(model))
     asked.eval()
+    attention = asked.config._attn_implementation
+    if attention == "eager":  # which `prepare` picks on a CPU for the sake of training
+        asked.set_attn_implementation("sdpa")
     try:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -362,10 +366,20 @@ def answer(
             if show:
                 print(f"{'' if start else 'Answered'} {start + len(rows)}", end="", flush=True)
     finally:
+        if attention == "eager":
+            asked.set_attn_implementation(attention)
         model.train(training)
     if show:
         print(f" of {len(prompts)}.")
     return answers
+
+
+def _with_adapters_merged(model: Any) -> Any:
+    """The model with LoRA's adapters put into its weights, so that a token costs no products of theirs."""
+    kinds = {str(config.peft_type.value) for config in getattr(model, "peft_config", {}).values()}
+    if kinds != {"LORA"} or getattr(model, "hf_quantizer", None) or model.get_model_status().enabled is not True:
+        return model
+    return model.merge_and_unload()
 
 
 def bfloat16_copy(model: Any) -> Any:
@@ -386,6 +400,46 @@ def bfloat16_copy(model: Any) -> Any:
     return twin
 
 
+def _reads_ahead(model: Any, prompts: list[list[int]]) -> bool:
+    """Whether `_read` is known to do for this model what `generate` would, and there is something to gain."""
+    kinds = {str(config.peft_type.value) for config in getattr(model, "peft_config", {}).values()}
+    known = model.config.model_type == "llama" and kinds <= {"LORA"}
+    return known and len(prompts) > 1 and min(map(len, prompts)) > 1
+
+
+def _read(model: Any, tokenizer: Any, prompts: list[list[int]]) -> tuple[Any, Any]:
+    """The cache of keys and values of all but each prompt's last token, and the mask with that token.
+
+    What all prompts begin with is read once, and the rest by groups of like length, so that little padding is. It
+    stands to the left of the prompt, and where a group needs some between the common beginning and the rest.
+    """
+    import torch
+    from torch.nn.functional import pad
+    from transformers import DynamicCache
+
+    width, parts, how = max(map(len, prompts)) - 1, [], {"use_cache": True, "logits_to_keep": 1}
+    beginning = os.path.commonprefix([prompt[:-1] for prompt in prompts])
+    begun = DynamicCache(config=model.config)
+    if beginning:
+        model(torch.tensor([beginning], device=model.device), past_key_values=begun, **how)
+    for start in range(0, len(prompts), _GROUP):
+        rest = [prompt[len(beginning) : -1] for prompt in prompts[start : start + _GROUP]]
+        each = [[states.expand(len(rest), -1, -1, -1) for states in layer[:2]] for layer in begun if beginning]
+        cache = DynamicCache(each or None, config=model.config)
+        mask = torch.ones(len(rest), len(beginning), dtype=torch.long, device=model.device)
+        if any(rest):
+            batch = tokenizer.pad({"input_ids": rest}, padding_side="left", return_tensors="pt").to(model.device)
+            mask = torch.cat([mask, batch["attention_mask"]], -1)
+            places = (mask.cumsum(-1) - 1).clamp(min=0)[:, len(beginning) :]
+            model(batch["input_ids"], attention_mask=mask, position_ids=places, past_key_values=cache, **how)
+        missing = width - mask.shape[1]
+        layers = ([pad(states, (0, 0, missing, 0)) for states in layer[:2]] for layer in cache)
+        parts.append((pad(pad(mask, (missing, 0)), (0, 1), value=1), *layers))
+    masks, *layers = zip(*parts, strict=True)
+    whole = ([torch.cat(states) for states in zip(*layer, strict=True)] for layer in layers)
+    return DynamicCache(whole, config=model.config), torch.cat(masks)
+
+
 def _generate(
     model: Any,
     tokenizer: Any,
@@ -396,9 +450,11 @@ def _generate(
 ) -> list[str]:
     """Continue the prompts (token ids) as one batch; return the new texts."""
     batch = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt").to(model.device)
+    cache, mask = _read(model, tokenizer, prompts) if _reads_ahead(model, prompts) else (None, batch["attention_mask"])
     tokens = model.generate(  # (prompts, longest prompt + new tokens)
         input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
+        attention_mask=mask,
+        past_key_values=cache,
         max_new_tokens=max_new_tokens,
         do_sample=temperature != 0,
         temperature=temperature or None,

@@ -658,6 +658,53 @@ def test_answers_drawn_by_chance(tiny: tuple[Any, Any]) -> None:
         drawn(0, -1.0)
 
 
+@pytest.mark.parametrize("texts", [["abcd", "abcxyz", "abc"], ["a", "bcdef", "gh"], ["same"] * 3, ["ab", "abab"]])
+def test_prompts_read_ahead_are_answered_as_by_the_library_alone(tiny: tuple[Any, Any], monkeypatch, texts) -> None:
+    model, tokenizer = tiny
+    model.config.use_cache = False  # as training leaves it
+    for weight in model.parameters():
+        weight.data.mul_(4)  # else the answers hardly depend on the prompts
+    monkeypatch.setattr(models, "_GROUP", 2)
+    asked = [[{"role": "user", "content": text}] for text in texts]
+    reads, read = [], models._read
+    monkeypatch.setattr(models, "_read", lambda *given: reads.append(given) or read(*given))
+    ours = models.answer(model, tokenizer, asked, max_new_tokens=12)
+    assert len(reads) == 1
+    monkeypatch.setattr(models, "_reads_ahead", lambda *_: False)
+    assert models.answer(model, tokenizer, asked, max_new_tokens=12) == ours
+    assert texts == ["same"] * 3 or len(set(ours)) > 1
+    assert [models.answer(model, tokenizer, [each], max_new_tokens=12)[0] for each in asked] == ours
+
+
+def test_generating_has_an_attention_of_its_own(tiny: tuple[Any, Any], monkeypatch: Any) -> None:
+    model, tokenizer = tiny
+    model.set_attn_implementation("eager")
+    seen: list[str] = []
+    monkeypatch.setattr(models, "_generate", lambda model, *_: seen.append(model.config._attn_implementation) or ["a"])
+    for bf16 in (False, True):
+        models.answer(model, tokenizer, [[{"role": "user", "content": "a"}]], bf16=bf16)
+    assert seen == ["sdpa", "sdpa"] and model.config._attn_implementation == "eager"
+
+
+def test_an_adapter_is_merged_to_be_asked(tiny: tuple[Any, Any], monkeypatch: Any) -> None:
+    import peft
+
+    model, tokenizer = tiny
+    adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
+    asked: list[Any] = []
+    monkeypatch.setattr(models, "_generate", lambda model, *_: asked.append(model) or ["a"])
+    talk = [[{"role": "user", "content": "a"}]]
+    models.answer(adapted, tokenizer, talk, bf16=True)
+    with adapted.disable_adapter():
+        models.answer(adapted, tokenizer, talk, bf16=True)
+    merged, switched_off = ({name: weight for name, weight in each.named_parameters()} for each in asked)
+    assert not any("lora" in name for name in merged) and any("lora" in name for name in switched_off)
+    layer = adapted.base_model.model.model.layers[0].self_attn.q_proj
+    expected = layer.base_layer.weight + layer.get_delta_weight("default")
+    assert merged["model.layers.0.self_attn.q_proj.weight"].allclose(expected.bfloat16(), rtol=0.02, atol=1e-3)
+    assert not layer.merged  # the one in training stays as it is
+
+
 def test_answer_in_bfloat16_leaves_the_model(tiny: tuple[Any, Any], monkeypatch: Any) -> None:
     model, tokenizer = tiny
     model.train()
