@@ -25,7 +25,7 @@ NAME, TITLE = "generation", "Answers to the test messages: their tokens per seco
 ADAPTER, MESSAGES, NEW_TOKENS, BATCH = "organiser_lora", 64, 52, 32
 PLAIN = {"generate_float32": "float32", "generate_bfloat16": "bfloat16"}
 ALONE = 8  # how many of the messages are asked one by one, which is slow
-SIDES = (*PLAIN, "ours", "not_merged", "alone")
+SIDES = (*PLAIN, "ours", "not_merged", "alone", "alone_float32")
 NUMBERS = ("tokens_per_second", "seconds", "bf16_rate", "float32_rate", "share_of_own_rate", "share_of_best_rate")
 NUMBERS += ("weights_gb_per_second", "copy_gb_per_second", "share_of_copy_rate", "cores_taken_by_others", "peak_mb")
 
@@ -47,7 +47,9 @@ def main() -> None:
     drawn = for_the_figure(numbers)
     result = {"machine": pairs.machine(), "title": TITLE} | drawn
     result |= {"messages": MESSAGES, "alone": ALONE, "new_tokens": NEW_TOKENS, "batch": BATCH}
-    result |= {"summary": numbers, "runs": runs}
+    # The answers are compared by now; hundreds of them would hide the numbers.
+    without = [{name: value for name, value in run.items() if name != "answers"} for run in runs]
+    result |= {"summary": numbers, "runs": without}
     print(json.dumps(drawn | {"equal_answers": numbers["equal_answers"]}, indent=2))
     print(f"Written: {pairs.write(NAME, result).name}")
 
@@ -147,7 +149,7 @@ def measure(side: str) -> dict[str, Any]:
     """Answer the messages in the way of one side; return speed, shares of the machine's rates, and the answers."""
     from transformers import AutoTokenizer
 
-    conversations = prompts()[: ALONE if side == "alone" else MESSAGES]
+    conversations = prompts()[: ALONE if side.startswith("alone") else MESSAGES]
     tokenizer = AutoTokenizer.from_pretrained(find_model(MODEL))
     bf16 = side == "generate_bfloat16"
     if side in PLAIN:
@@ -155,7 +157,7 @@ def measure(side: str) -> dict[str, Any]:
         model = plain_model(PLAIN[side], device)
     else:
         here = hardware.prepare()
-        device, bf16 = here.device, here.bf16
+        device, bf16 = here.device, here.bf16 and side != "alone_float32"
         model = our_model(side, here)
     parameters = sum(weight.numel() for weight in model.parameters())  # tied weights count once
     before, meter = pairs.rates(device), pairs.Meter()
@@ -164,7 +166,7 @@ def measure(side: str) -> dict[str, Any]:
         if side in PLAIN:
             answers = plain_answers(model, tokenizer, conversations)
         else:
-            rows = 1 if side == "alone" else BATCH
+            rows = 1 if side.startswith("alone") else BATCH
             answers = answer(model, tokenizer, conversations, NEW_TOKENS, rows, bf16=bf16, show=False)
         meter.stop()
     peak = pairs.peak_mb()  # before the large tensors of the copy below
@@ -224,7 +226,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         if side != "ours":
             numbers["ours"][f"times_{side}"] = pairs.ratio(runs, "ours", side, "tokens_per_second")
     answers = {side: pairs.of_side(runs, side, "answers")[0] for side in SIDES}
-    # Of the messages that both were asked: "alone" is asked the first few.
+    # Of the messages that both were asked: one by one, these are the first few.
     both = {(a, b): list(zip(answers[a], answers[b], strict=False)) for a, b in combinations(SIDES, 2)}
     numbers["equal_answers"] = {
         f"{a} and {b}": {"equal": sum(x == y for x, y in pair), "of": len(pair)} for (a, b), pair in both.items()
@@ -234,9 +236,8 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def for_the_figure(numbers: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
     """What docs/images/benchmarks.py draws of a summary, by label."""
-    others = [side for side in SIDES if side != "ours"]
     return {
-        "ratios": {f"ours ÷ {side}": numbers["ours"][f"times_{side}"] for side in others},
+        "ratios": {f"ours ÷ {side}": numbers["ours"][f"times_{side}"] for side in (*PLAIN, "not_merged")},
         "shares": {side: numbers[side]["share_of_best_rate"] for side in SIDES},
     }
 
