@@ -91,7 +91,7 @@ def write(name: str, result: dict[str, Any]) -> Path:
     last two have a spread for each label. Raises OSError.
     """
     path = RESULTS / f"{slug(result['machine'])}-{name}.json"
-    write_json(path, {"benchmark": name} | result)
+    write_json(path, {"benchmark": name, "threads": hardware.threads()[0]} | result)
     return path
 
 

@@ -130,7 +130,7 @@ def whole_run() -> dict[str, Any]:
         started = time.perf_counter()
         subprocess.run(command, cwd=pairs.ROOT, env=os.environ | empty, check=True)
         seconds = time.perf_counter() - started
-    (made,) = set(runs.glob("*")) - before
+    made = min(set(runs.glob("*")) - before)  # they are named by time: the first one since
     return divided({path.stem: nbformat.read(path, as_version=4) for path in sorted(made.glob("*.ipynb"))}, seconds)
 
 
