@@ -10,22 +10,15 @@ in README.md beside this file. Writes sft_step.json there.
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-import psutil
-
-from smol_course import hardware
-from smol_course.data import SYSTEM_PROMPT, events
-from smol_course.files import write_json
+from benchmarks import pairs
+from smol_course import data, hardware
 from smol_course.models import MODEL, find_model
 
-RESULT = Path(__file__).with_suffix(".json")
+NAME, TITLE = "sft_step", "A training step: real tokens per second"
 BATCH, LEARNING_RATE, SEED = 16, 2e-4, 0
 SIDES = ("default", "ours", "same_batches")
 # Self time of torch's CPU operations, sorted into what a reader would call them.
@@ -51,43 +44,34 @@ KINDS = {
 
 
 def main() -> None:
-    """Measure all sides in turn, print the comparison, and write it to sft_step.json."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=3, help="times that each side is measured")
+    """Measure all sides in turn, print the comparison, and write it."""
+    parser = pairs.options(__doc__)
     parser.add_argument("--steps", type=int, default=8, help="training steps in each measurement")
     parser.add_argument("--side", choices=(*SIDES, "profile"), help=argparse.SUPPRESS)
     wish = parser.parse_args()
     if wish.side:
         print(json.dumps(profile(wish.steps) if wish.side == "profile" else measure(wish.side, wish.steps)))
         return
-    runs: list[dict[str, Any]] = []
-    for pair in range(wish.pairs):
-        for side in SIDES:
-            runs.append({"side": side, "pair": pair} | in_new_process(side, wish.steps))
-            print(one_line(runs[-1]), flush=True)
-    result = {"machine": hardware.describe_short(), "batch": BATCH, "steps": wish.steps, "seed": SEED}
-    result |= {"learning_rate": LEARNING_RATE, "summary": summary(runs)}
-    result |= {"profile": in_new_process("profile", 3), "runs": runs}
-    print(json.dumps({"summary": result["summary"], "profile": result["profile"]["shares"]}, indent=2))
-    write_json(RESULT, result)
 
+    def of(side: str, steps: int = wish.steps) -> dict[str, Any]:
+        return pairs.in_new_process("-m", "benchmarks.sft_step", "--side", side, "--steps", str(steps))
 
-def in_new_process(side: str, steps: int) -> dict[str, Any]:
-    """Run one side in a process of its own; its last line is the result. Raises CalledProcessError."""
-    command = [sys.executable, "-m", "benchmarks.sft_step", "--side", side, "--steps", str(steps)]
-    root = Path(__file__).resolve().parents[1]
-    done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    runs = pairs.take_turns(SIDES, wish.pairs, of, one_line)
+    numbers, profiled = summary(runs), of("profile", 3)
+    result = {"machine": pairs.machine(), "title": TITLE} | for_the_figure(numbers)
+    result |= {"batch": BATCH, "steps": wish.steps, "seed": SEED, "learning_rate": LEARNING_RATE}
+    result |= {"summary": numbers, "profile": profiled, "runs": runs}
+    print(json.dumps({"summary": numbers, "profile": profiled["shares"]}, indent=2))
+    print(f"Written: {pairs.write(NAME, result).name}")
 
 
 def messages(steps: int) -> Any:
     """The first ``steps`` batches of the shuffled training messages, as prompt and completion."""
 
     def conversation(row: dict[str, str]) -> dict[str, list[dict[str, str]]]:
-        asked = [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": row["message"]}]
-        return {"prompt": asked, "completion": [{"role": "assistant", "content": row["event"]}]}
+        return data.conversation(data.SYSTEM_PROMPT, row["message"], row["event"])
 
-    rows = events("train").shuffle(seed=SEED).select(range(BATCH * steps))
+    rows = data.events("train").shuffle(seed=SEED).select(range(BATCH * steps))
     return rows.map(conversation, remove_columns=rows.column_names)
 
 
@@ -134,56 +118,43 @@ def measure(side: str, steps: int) -> dict[str, Any]:
     """Train one epoch of ``steps`` batches, and return speed, page faults, losses and matmul rates."""
     from transformers import TrainerCallback
 
-    class Clock(TrainerCallback):
-        def __init__(self) -> None:
-            self.seconds: list[float] = []
-            self.faults: list[int] = []
-            self.busy = self.own = 0.0
+    meter = pairs.Meter()
 
+    class Clock(TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.start = time.perf_counter(), page_faults(), busy_seconds(), time.process_time()
+            meter.start()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.seconds.append(time.perf_counter() - self.start[0])
-            self.faults.append(page_faults() - self.start[1])
-            self.busy += busy_seconds() - self.start[2]
-            self.own += time.process_time() - self.start[3]
+            meter.stop()
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = build(side, steps, folder)
         sizes = count_positions(trainer)
         parameters = sum(weight.numel() for weight in trainer.model.parameters())  # tied weights count once
-        clock = Clock()
-        trainer.add_callback(clock)
+        trainer.add_callback(Clock())
         device = hardware.prepare().device if side != "default" else trainer.args.device.type
-        before = rates(device)
+        before = pairs.rates(device)
         trainer.train()
-        after = rates(device)
+        after = pairs.rates(device)
     tokens = int(max(float(entry.get("num_tokens", 0)) for entry in trainer.state.log_history))
-    speed = tokens / sum(clock.seconds)
+    speed = tokens / sum(meter.seconds)
     bf16, float32 = (statistics.mean(pair) for pair in zip(before, after, strict=True))
     needed = 6 * parameters * speed / 1e9  # GFLOP/s
     return {
         "tokens_per_second": round(speed, 1),
         "tokens": tokens,
         "positions": sum(sizes),
-        "seconds": [round(second, 3) for second in clock.seconds],
-        "page_faults_per_step": round(statistics.mean(clock.faults[1:])),
-        "cores_taken_by_others": round(max(0.0, clock.busy - clock.own) / sum(clock.seconds), 2),
+        "seconds": [round(second, 3) for second in meter.seconds],
+        "page_faults_per_step": round(statistics.mean(meter.faults[1:])),
+        "cores_taken_by_others": round(meter.cores_taken_by_others, 2),
         "losses": [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry],
         "bf16_rate": round(bf16, 1),
         "float32_rate": round(float32, 1),
         "share_of_bf16_rate": round(needed / bf16, 3),
         "share_of_best_rate": round(needed / max(bf16, float32), 3),
         "parameters": parameters,
-        "peak_mb": peak_mb(),
+        "peak_mb": pairs.peak_mb(),
     }
-
-
-def rates(device: str) -> tuple[float, float]:
-    """This machine's matrix products in bf16 and in float32, in GFLOP/s."""
-    float32, bf16 = hardware.matmul_rates(device, seconds=2.0)
-    return bf16, float32
 
 
 def count_positions(trainer: Any) -> list[int]:
@@ -238,38 +209,13 @@ def starts_with(name: str, starts: Iterable[str]) -> bool:
     return any(name == start or (start not in ("aten::mm", "aten::to") and name.startswith(start)) for start in starts)
 
 
-def busy_seconds() -> float:
-    """Seconds that all cores together have worked so far, for whichever process."""
-    times = psutil.cpu_times()
-    return sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
-
-
-def page_faults() -> int:
-    """Page faults of this process so far (0 where the system does not count them)."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-
-def peak_mb() -> int:
-    """The most memory this process has held, in MB (0 where the system does not say)."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
-
-
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians over the pairs, with the smallest and largest; losses are compared on the same batches."""
     sides = {side: [run for run in runs if run["side"] == side] for side in SIDES}
     numbers: dict[str, Any] = {}
     for side, mine in sides.items():
         numbers[side] = {
-            name: spread([run[name] for run in mine])
+            name: pairs.spread(run[name] for run in mine)
             for name in (
                 "tokens_per_second",
                 "page_faults_per_step",
@@ -283,23 +229,25 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         }
         numbers[side]["real_tokens_of_positions"] = round(mine[0]["tokens"] / mine[0]["positions"], 3)
     for side in SIDES[1:]:
-        pairs = zip(sides[side], sides["default"], strict=True)
-        numbers[side]["times_default"] = spread([a["tokens_per_second"] / b["tokens_per_second"] for a, b in pairs])
+        numbers[side]["times_default"] = pairs.ratio(runs, side, "default", "tokens_per_second")
     first, other = sides["default"][0]["losses"], sides["same_batches"][0]["losses"]
     numbers["losses"] = {side: mine[0]["losses"] for side, mine in sides.items()}
     numbers["largest_loss_difference"] = round(max(abs(a - b) for a, b in zip(first, other, strict=True)), 4)
     return numbers
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Median, smallest and largest, to three decimals."""
-    return {name: round(how(values), 3) for name, how in (("median", statistics.median), ("low", min), ("high", max))}
+def for_the_figure(numbers: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
+    """What docs/images/benchmarks.py draws of a summary, by label."""
+    return {
+        "ratios": {f"{side} ÷ default": numbers[side]["times_default"] for side in SIDES[1:]},
+        "shares": {side: numbers[side]["share_of_best_rate"] for side in SIDES},
+    }
 
 
 def one_line(run: dict[str, Any]) -> str:
     """One measurement in one line."""
     return (
-        f"pair {run['pair'] + 1}, {run['side']}: {run['tokens_per_second']:.0f} real tokens/s, "
+        f"{run['tokens_per_second']:.0f} real tokens/s, "
         f"{run['page_faults_per_step']:,} page faults a step, {100 * run['share_of_bf16_rate']:.0f} % of "
         f"the bf16 rate ({run['bf16_rate']:.0f} GFLOP/s; {100 * run['share_of_best_rate']:.0f} % of the best), "
         f"{run['peak_mb']} MB, "
