@@ -23,13 +23,6 @@ from smol_course.runner.sources import Notebook, notebooks, read_ipynb
 from smol_course.runner.text import refresh_text
 
 
-def take_notebook(notebook: Notebook) -> None:
-    """Make the cells of the ``.ipynb`` the text source's cells; the source's header stays. Nothing is executed."""
-    source = notebook.read()
-    source.cells = tidy(read_ipynb(notebook.ipynb), {}).cells
-    save_text(notebook.source, jupytext.writes(source, fmt="py:percent"))
-
-
 def _write(notebook: Notebook, node: NotebookNode, metadata: dict[str, Any]) -> None:
     """Write the executed notebook, with its costs and what its outputs rest on."""
     node = tidy(node, metadata | {"cells_sha256": staleness.cells_sha256(node.cells)})
@@ -42,10 +35,7 @@ def _write(notebook: Notebook, node: NotebookNode, metadata: dict[str, Any]) -> 
 
 
 def keep_outputs(notebook: Notebook) -> None:
-    """Write the notebook anew from its text source with the outputs, costs and hashes that it has.
-
-    For a source of which the code does what it did: each working cell keeps its outputs, in order.
-    """
+    """Write a notebook, whose code does what it did, anew from its text source: each working cell keeps its outputs."""
     built, node = read_ipynb(notebook.ipynb), notebook.read()
     for cell, old in zip(staleness.working(node.cells), staleness.working(built.cells), strict=True):
         cell.outputs = old.outputs
@@ -61,20 +51,19 @@ def keep_outputs(notebook: Notebook) -> None:
 def build(targets: list[str], text_only: bool, take: bool, hub: bool, fresh: bool, console: Console) -> int:
     """Build the notebooks that the targets name (none: all), then the generated text; return the exit status.
 
-    A notebook of which only text, comments or layout changed keeps its outputs and costs, unless ``fresh``.
-    ``text_only`` executes nothing; ``take`` first copies edited notebooks into their text sources. Raises CourseError
-    for an unknown target, an edited notebook, or outputs that are not fit for git.
+    A notebook of which only text, comments or layout changed keeps its outputs and costs, unless ``fresh``. Raises
+    CourseError for an unknown target, an edited notebook (unless ``take``), or outputs that are not fit for git.
     """
     if not text_only:
         chosen = notebooks(targets)
         for notebook in filter(staleness.edited, chosen):
             if not take:
-                place = notebook.ipynb.relative_to(notebook.root).as_posix()
-                raise CourseError(
-                    f"{place} was edited, which building would lose: `smol build {notebook.name} --take-notebook`"
-                    " copies its cells into the text source; to drop them, delete the notebook."
-                )
-            take_notebook(notebook)
+                lost = f"{notebook.ipynb.relative_to(notebook.root).as_posix()} was edited, which building would lose"
+                takes = f"`smol build {notebook.name} --take-notebook` copies its cells into the text source"
+                raise CourseError(f"{lost}: {takes}; to drop them, delete the notebook.")
+            source = notebook.read()  # whose header stays
+            source.cells = tidy(read_ipynb(notebook.ipynb), {}).cells
+            save_text(notebook.source, jupytext.writes(source, fmt="py:percent"))
         folder = new_folder(f"build-{label(targets)}")
         for number, notebook in enumerate(chosen, start=1):
             reason = "--fresh" if fresh else staleness.outputs_stand(notebook)

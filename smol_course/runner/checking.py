@@ -18,25 +18,18 @@ _SETUP = {"parameters", "setup"}
 SETUP_SECONDS, SECONDS = 900, 60
 
 
-def _opened(target: str) -> tuple[NotebookNode, Path]:
-    """The learner's notebook and its folder; a target such as 1/chat_templates means the notebook in its module."""
-    path = Path(target)
-    if path.suffix != ".ipynb":
-        notebook = one_notebook(target)
-        path = notebook.ipynb
-        if not path.is_file():
-            return notebook.read(), path.parent
-    elif not path.is_file():
-        raise CourseError(f"There is no notebook {target}: give its path, or a name such as 1/chat_templates.")
-    return read_ipynb(path), path.parent
-
-
 def check(target: str, console: Console) -> int:
     """Check a learner's notebook, print each answer, and return 0 if every exercise is solved, else 1.
 
     Raises CourseError if there is no such notebook, it has no check cells, or its setup cells fail.
     """
-    node, folder = _opened(target)
+    path, notebook = Path(target), None
+    if path.suffix != ".ipynb":
+        notebook = one_notebook(target)
+        path = notebook.ipynb
+    elif not path.is_file():
+        raise CourseError(f"There is no notebook {target}: give its path, or a name such as 1/chat_templates.")
+    node = notebook.read() if notebook and not path.is_file() else read_ipynb(path)
     cells = [cell for cell in node.cells if cell.cell_type == "code" and tags(cell) & {*_SETUP, "exercise", "check"}]
     if not any("check" in tags(cell) for cell in cells):
         raise CourseError(f"{target} has no check cells: they were deleted, or it is not a notebook of this course.")
@@ -45,7 +38,7 @@ def check(target: str, console: Console) -> int:
     many = sum("exercise" in tags(cell) for cell in cells)
     ran = "only the cells of its parameters, setup, exercises and checks run"
     show.say(console, f"Checking {target}: {many} exercise{'s' * (many != 1)}; {ran}.")
-    _run(node, [cell for cell in cells if cell.source.strip()], target, folder)
+    _run(node, [cell for cell in cells if cell.source.strip()], target, path.parent)
     answers = list(_answers(cells))
     for line, _ in answers:
         show.say(console, line)
@@ -58,15 +51,12 @@ def _run(node: NotebookNode, cells: list[NotebookNode], target: str, folder: Pat
     while waiting:
         again = [cell for cell in cells[: -len(waiting)] if tags(cell) & _SETUP]
         node.cells = [*again, *waiting]
-        done = execute(node, folder, environment(None, False), keep_going=True, seconds=_seconds)
+        limits = {"seconds": lambda cell: SETUP_SECONDS if tags(cell) & _SETUP else SECONDS}
+        done = execute(node, folder, environment(None, False), keep_going=True, **limits)
         failed = next((error for cell in cells if tags(cell) & _SETUP and (error := said(cell))), None)
         if failed:
             raise CourseError(f"The setup of {target} does not run, so nothing can be checked: {failed}")
         waiting = waiting[done.reached - len(again) :]
-
-
-def _seconds(cell: NotebookNode) -> float:
-    return SETUP_SECONDS if tags(cell) & _SETUP else SECONDS
 
 
 def _answers(cells: list[NotebookNode]) -> Iterator[tuple[str, bool]]:

@@ -24,42 +24,19 @@ _MODULE = re.compile(r"\d+_\w+")
 _TARGET = re.compile(r"(?P<module>\d+(?:_\w+)?)(?:/(?:notebooks/)?(?P<topic>\w+)(?:\.ipynb|\.py)?)?")
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)
 class Notebook:
     """One notebook of the course; ``name`` is what the learner types, such as ``1/chat_templates``."""
 
     name: str
     source: Path
 
-    @property
-    def topic(self) -> str:
-        """The stem that the notebook shares with its lesson, solutions and study."""
-        return self.source.stem
-
-    @property
-    def module(self) -> Path:
-        """The module's folder."""
-        return self.source.parents[1]
-
-    @property
-    def root(self) -> Path:
-        """The course's folder."""
-        return self.source.parents[2]
-
-    @property
-    def ipynb(self) -> Path:
-        """The derived notebook with outputs; it need not exist yet."""
-        return self.source.with_suffix(".ipynb")
-
-    @property
-    def study(self) -> Path:
-        """The file that defines the study's RUNS; most notebooks that train have one."""
-        return self.module / "studies" / f"{self.topic}.py"
-
-    @property
-    def study_results(self) -> Path:
-        """The study's results, written by ``smol study``."""
-        return self.study.with_suffix(".json")
+    def __post_init__(self) -> None:
+        self.topic = self.source.stem  # which its lesson, solutions and study share
+        self.module, self.root = self.source.parents[1], self.source.parents[2]  # their folders
+        self.ipynb = self.source.with_suffix(".ipynb")  # derived, with outputs; it need not exist yet
+        self.study = self.module / "studies" / self.source.name  # defines RUNS; most that train have one
+        self.study_results = self.study.with_suffix(".json")  # written by ``smol study``
 
     def read(self) -> NotebookNode:
         """Return the text source as a notebook without outputs. Raises CourseError if its header is misplaced."""
@@ -110,10 +87,10 @@ def _topics(module: Path) -> list[Notebook]:
 
 
 def notebooks(targets: Iterable[str] = ()) -> list[Notebook]:
-    """Return the notebooks that the targets name, each once, in order.
+    """Return the notebooks that the targets name, each once, in order; no target means all.
 
-    A target is ``all``, a module (``1``) or a notebook (``1/chat_templates``, or its path); no target means all. Raises
-    CourseError for a target that does not exist, naming those that do.
+    A target is ``all``, a module (``1``) or a notebook (``1/chat_templates``, or its path). Raises CourseError, naming
+    the targets, for another.
     """
     known = [notebook for module in modules() for notebook in _topics(module)]
     chosen: dict[str, Notebook] = {}

@@ -25,18 +25,14 @@ from smol_course.runner.sources import Notebook, fit, one_notebook, parameters
 def _runs(notebook: Notebook, only: str | None) -> dict[str, dict[str, Any]]:
     """The runs that the study defines, checked against the notebook's parameters."""
     if not notebook.study.is_file():
-        raise CourseError(
-            f"{notebook.name} has no study: {notebook.study.name} is not in {notebook.study.parent.name}/."
-        )
+        raise CourseError(f"{notebook.name} has no study: {notebook.study.name} is not in studies/.")
     runs = runpy.run_path(str(notebook.study)).get("RUNS", {})
     defaults = parameters(notebook.read(), notebook.name)
     for name, run in runs.items():
         for key, value in run["parameters"].items():
             if key not in defaults:
-                known = ", ".join(defaults) or "none"
-                raise CourseError(
-                    f"Run {name!r} sets {key!r}, which is no parameter of {notebook.name}; it has: {known}."
-                )
+                wrong = f"Run {name!r} sets {key!r}, which is no parameter of {notebook.name}"
+                raise CourseError(f"{wrong}; it has: {', '.join(defaults) or 'none'}.")
             run["parameters"][key] = fit(key, value, defaults[key])
         run["defaults"] = {key: value for key, value in defaults.items() if key not in run["parameters"]}
     if only is not None and only not in runs:
@@ -46,11 +42,10 @@ def _runs(notebook: Notebook, only: str | None) -> dict[str, dict[str, Any]]:
 
 def _surprise(run: dict[str, Any], failed: str | None) -> str | None:
     """What is wrong with the way a run ended, or None if it ended as expected."""
-    expected = run.get("fails")
-    if failed == expected or (expected and failed and expected in failed):
-        return None
-    ended = f"failed with: {failed}" if failed else "did not"
-    return f"should have failed with {expected!r} and {ended}" if expected else ended
+    ended, expected = f"failed with: {failed}" if failed else "did not", run.get("fails")
+    if not expected:
+        return ended if failed else None
+    return None if failed and expected in failed else f"should have failed with {expected!r} and {ended}"
 
 
 def _recorded(notebook: Notebook, sources: str) -> dict[str, Any]:
@@ -63,10 +58,10 @@ def _recorded(notebook: Notebook, sources: str) -> dict[str, Any]:
 
 
 def study(target: str, only: str | None, hub: bool, console: Console) -> int:
-    """Run the study of one notebook and return the exit status: 0, or 1 if a run ended unexpectedly.
+    """Run one notebook's study, or ``only`` one run of it; return the exit status: 0, or 1 if one ended unexpectedly.
 
-    ``only`` runs one run. Runs done already with the same sources and parameters are skipped. Raises CourseError for an
-    unknown target, run or parameter; KeyboardInterrupt passes through, when it is said what is kept.
+    Raises CourseError for an unknown target, run or parameter; KeyboardInterrupt passes through, when it is said what
+    is kept.
     """
     notebook = one_notebook(target)
     runs, sources = _runs(notebook, only), staleness.study_sha256(notebook)
@@ -87,8 +82,7 @@ def study(target: str, only: str | None, hub: bool, console: Console) -> int:
         failure = entry.pop("failure")
         done[name] = run | entry | {"failed": failure and failure["message"]}
         _save(notebook, sources, {known: done[known] for known in runs if known in done})
-        kept = kept_at(folder, notebook).with_stem(name)
-        kept_at(folder / name, notebook).replace(kept)
+        kept = kept_at(folder / name, notebook).replace(folder / f"{name}.ipynb")
         shutil.rmtree(folder / name, ignore_errors=True)  # a trained model is half a gigabyte: numbers are kept
         if surprise := _surprise(runs[name], done[name]["failed"]):
             status = 1

@@ -70,8 +70,7 @@ def _modules(page: Path) -> str:
     rows = []
     for module in modules():
         readme = module / "README.md"
-        said = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-        heading = re.search(r"^# +(.+?) *$", said, re.MULTILINE)
+        heading = re.search(r"^# +(.+?) *$", readme.read_text(encoding="utf-8"), re.MULTILINE)
         every = [notebook for notebook in notebooks() if notebook.module == module]
         link = _link(heading[1] if heading else module.name, readme, page)
         rows.append((link, str(len(every)), *_cost(*map(recorded, every))))
@@ -79,11 +78,7 @@ def _modules(page: Path) -> str:
 
 
 def _value(page: Path, name: str, number: str, form: str) -> str:
-    """A recorded number in one of the forms ``%``, ``%ci``, ``x`` or a format spec such as ``.2f``.
-
-    ``number`` is what the notebook recorded (the same as ``notebook:number``), or ``run:number`` for a run of its
-    study.
-    """
+    """A number that the notebook recorded (or a run of its study, as ``run:number``), written in one of the forms."""
     (notebook,) = notebooks([name])
     run, _, number = number.rpartition(":")
     built = recorded(notebook) if run in ("", "notebook") else _study_run(notebook, run)
@@ -92,8 +87,7 @@ def _value(page: Path, name: str, number: str, form: str) -> str:
     records = {record["name"]: record for record in built.get("results", [])}
     if number not in records:
         raise CourseError(f"{name} recorded no {number!r}; it recorded: {', '.join(records) or 'nothing'}.")
-    record = records[number]
-    value = record["value"]
+    record, value = records[number], records[number]["value"]
     if form == "%":
         return f"{percent(value)} %"
     if form == "x":
@@ -113,8 +107,7 @@ def _numbers(page: Path, notebook: str, text: str) -> str:
 
     def number(reference: re.Match[str]) -> str:
         words = reference[1].split()
-        if notebook and len(words) == 2:
-            words = [notebook, *words]
+        words = [notebook, *words] if notebook and len(words) == 2 else words
         if len(words) != 3:
             raise CourseError(f"{reference[0]} is no reference: write {{NUMBER FORM}} or {{NOTEBOOK NUMBER FORM}}.")
         return _value(page, *words)
@@ -123,30 +116,21 @@ def _numbers(page: Path, notebook: str, text: str) -> str:
 
 
 def _runs(page: Path, notebook: str = "", *, lines: str) -> str:
-    """A table of recorded numbers, from its definition: a line for each column, a blank line, a line for each row.
-
-    A column is ``heading | template`` (the first one, of the rows' labels, a heading alone, or left out), a row ``label
-    | key``, and its key replaces each ``*`` of the templates. A row that does not fit gives its cells instead. An
-    indented line continues the one above.
-    """
+    """A table of recorded numbers from the lines of its mark, as `docs/contributing.md` defines them."""
     above, _, below = re.sub(r"\n +", " ", lines).partition("\n\n")
-    columns, rows = (
-        [[part.strip() for part in _BAR.split(line)] for line in part.splitlines()] for part in (above, below)
-    )
+    columns, rows = ([[p.strip() for p in _BAR.split(line)] for line in part.splitlines()] for part in (above, below))
     label = columns.pop(0)[0] if columns and len(columns[0]) == 1 else ""
     if not columns or not rows or any(len(column) != 2 for column in columns):
         raise CourseError("a table is lines `heading | template`, a blank line, then lines `label | key`.")
     table = []
     for name, *cells in rows:
         if len(cells) == 1 and "{" not in cells[0]:
-            bare = [heading for heading, template in columns if "*" not in template]
-            if bare:
+            if bare := [heading for heading, template in columns if "*" not in template]:
                 raise CourseError(f"the column {bare[0]!r} has no * for the row {name!r}, which gives a key only.")
             cells = [template.replace("*", cells[0]) for _, template in columns]
         if len(cells) != len(columns):
-            raise CourseError(
-                f"the row {name!r} has {len(cells)} cells beside its label, the table {len(columns)} columns."
-            )
+            has = f"the row {name!r} has {len(cells)} cells beside its label"
+            raise CourseError(f"{has}, the table {len(columns)} columns.")
         table.append((name, *(_numbers(page, notebook, cell) for cell in cells)))
     return _table((label, *(heading for heading, _ in columns)), table)
 
@@ -200,18 +184,16 @@ def _filled(page: Path, text: str) -> str:
 
 
 def refresh_text(write: bool) -> list[str]:
-    """Return the Markdown files (paths from the repository's root) whose generated text is stale.
+    """Return the Markdown files (paths from the root) whose generated text is stale, and with ``write`` renew them.
 
-    With ``write`` they are filled in anew. Raises CourseError for a mark that it cannot fill, naming file and mark.
+    Raises CourseError for a mark that it cannot fill, naming file and mark.
     """
-    root = repository()
-    changed = []
-    for pattern in ("README.md", "[0-9]*_*/*.md", "docs/**/*.md"):
-        for page in sorted(root.glob(pattern)):
-            text = page.read_text(encoding="utf-8")
-            new = _filled(page, text)
-            if new != text:
-                changed.append(page.relative_to(root).as_posix())
-                if write:
-                    save_text(page, new)
+    root, changed = repository(), []
+    patterns = ("README.md", "[0-9]*_*/*.md", "docs/**/*.md")
+    for page in [page for pattern in patterns for page in sorted(root.glob(pattern))]:
+        text = page.read_text(encoding="utf-8")
+        if (new := _filled(page, text)) != text:
+            changed.append(page.relative_to(root).as_posix())
+            if write:
+                save_text(page, new)
     return changed
