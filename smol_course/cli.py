@@ -30,9 +30,8 @@ Targets = Annotated[
     typer.Argument(help="all, a module (1) or a notebook (1/chat_templates); none means all"),
 ]
 Hub = Annotated[bool, typer.Option("--hub", help="allow downloads from the Hugging Face Hub")]
-Given = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="change a parameter; may be repeated")
-]
+_set = typer.Option("--set", metavar="NAME=VALUE", help="change a parameter; may be repeated")
+Take = Annotated[bool, typer.Option("--take-notebook", help="first copy edited notebooks into their text sources")]
 
 
 def _run(command: str, *given: object) -> None:
@@ -45,7 +44,7 @@ def _run(command: str, *given: object) -> None:
 @app.command()
 def run(
     targets: Targets = None,
-    given: Given = None,
+    given: Annotated[list[str] | None, _set] = None,
     hub: Hub = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="do not go on with an unfinished run")] = False,
 ) -> None:
@@ -106,9 +105,7 @@ app.command()(evaluate)
 def build(
     targets: Targets = None,
     text_only: Annotated[bool, typer.Option("--text-only", help="refill tables and numbers, run nothing")] = False,
-    take: Annotated[
-        bool, typer.Option("--take-notebook", help="first copy edited notebooks into their text sources")
-    ] = False,
+    take: Take = False,
     hub: Hub = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="run also those whose code does what it did")] = False,
 ) -> None:

@@ -52,8 +52,7 @@ def read_opened(log: Path) -> list[str]:
 def in_one_step(path: Path) -> Iterator[Path]:
     """Yield a draft beside the path, to be made as a file or a folder; at the end it takes the path's place.
 
-    When the block raises, the draft goes and the path stays as it was. Drafts of processes that are gone go first.
-    Raises OSError.
+    When the block raises, the path stays as it was. Drafts of processes that are gone go first. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):

@@ -32,9 +32,7 @@ _INSTRUCTIONS = {
     "avx512_bf16": "AVX-512 bf16",
     "avx512f": "AVX-512",
     "avx2": "AVX2",
-    "avx2_0": "AVX2",
     "bf16": "Arm bf16",
-    "feat_bf16": "Arm bf16",
     "asimd": "NEON",
     "neon": "NEON",
 }
@@ -42,23 +40,14 @@ _INSTRUCTIONS = {
 
 @dataclass(frozen=True)
 class Machine:
-    """What a notebook's trainer needs to know about this machine.
+    """What a notebook's trainer needs to know about this machine."""
 
-    Attributes:
-        device: where the model runs: "cuda", "mps" or "cpu".
-        cores: CPU threads that torch uses.
-        bf16: train under bfloat16 autocast (``SFTConfig(bf16=here.bf16)``), as the probe found it faster.
-        attention: for ``from_pretrained(attn_implementation=...)``.
-        optimizer: for ``SFTConfig(optim=...)``.
-        float32_rate, bf16_rate: matrix products per second as the probe timed them, in GFLOP/s.
-    """
-
-    device: str
-    cores: int
-    bf16: bool
-    attention: str
-    optimizer: str
-    float32_rate: float
+    device: str  # where the model runs: "cuda", "mps" or "cpu"
+    cores: int  # CPU threads that torch uses
+    bf16: bool  # train under bfloat16 autocast (``SFTConfig(bf16=here.bf16)``), as the probe found it faster
+    attention: str  # for ``from_pretrained(attn_implementation=...)``
+    optimizer: str  # for ``SFTConfig(optim=...)``
+    float32_rate: float  # matrix products as the probe timed them, in GFLOP/s
     bf16_rate: float
 
 
@@ -166,9 +155,7 @@ def physical_cores() -> int:
     import psutil
 
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        cores = min(cores, len(os.sched_getaffinity(0)))
-    return max(1, cores)
+    return min(cores, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else cores
 
 
 def _keep_memory() -> bool:
@@ -219,7 +206,8 @@ def _cpu_fields() -> dict[str, str]:
 def instructions() -> str:
     """Return the best of the CPU's vector instructions in words; "" where the system does not tell."""
     fields = _cpu_fields()
-    flags = {name.rpartition(".")[2] for name, value in fields.items() if value == "1"}  # a Mac's
+    mac = (name.rpartition(".")[2] for name, value in fields.items() if value == "1")
+    flags = {name.removeprefix("feat_").removesuffix("_0") for name in mac}
     flags |= set((fields.get("flags") or fields.get("features") or "").split())
     return next((words for flag, words in _INSTRUCTIONS.items() if flag in flags), "")
 

@@ -88,10 +88,7 @@ def fields_right(answer: dict, event: dict) -> dict[str, bool]:
 
 
 def event_right(answer: str, event: str) -> bool:
-    """Say whether a model's answer gives the event: every field right, or "no event" recognised.
-
-    ``answer`` is any text; ``event`` is the data set's JSON text. An answer that cannot be read is wrong.
-    """
+    """Say whether an answer gives the event (the data set's JSON text): every field right, or "no event" recognised."""
     given, truth = _read(answer), json.loads(event)
     return all(fields_right(given, truth).values()) if given and truth else given is truth
 
@@ -118,10 +115,7 @@ def field_f1(answers: list[str], events: list[str]) -> float:
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval (low, high) of a proportion after Wilson (1927); it stays inside 0 to 1.
-
-    Raises ValueError unless 0 <= successes <= n and n > 0.
-    """
+    """Return the 95 % interval (low, high) of a proportion after Wilson (1927). Raises ValueError for no proportion."""
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"wilson needs 0 <= successes <= n and n > 0, got {successes} of {n}")
     z = 1.959964
@@ -149,10 +143,7 @@ class EventScores:
 
 
 def score_events(answers: list[str], events: list[str]) -> EventScores:
-    """Score a model's answers against the data set's events (JSON texts), in the same order.
-
-    Raises ValueError if the lists are empty or differ in length.
-    """
+    """Score a model's answers against the data set's events (JSON texts). Raises ValueError unless they are as many."""
     right = tuple(event_right(answer, event) for answer, event in zip(answers, events, strict=True))
     interval, n = wilson(sum(right), len(right)), len(right)
     readable = sum(_read(answer) is not False for answer in answers) / n

@@ -40,6 +40,10 @@ _MANIFEST, _PROVENANCE = "manifest.json", "provenance.json"
 # Raise it when `_convert` writes something else, so that every cached copy is made again.
 _RECIPE = 1
 _NEEDED_BYTES = 700_000_000
+_NO_HUB = (
+    "The Hugging Face Hub does not answer: see that the network is there, set HF_ENDPOINT to a mirror, or unset "
+    "SMOL_HUB (without --hub) to take the bundled model."
+)
 _ALLOW_HUB = "use `smol run --hub`, or set SMOL_HUB=1 before you start Jupyter"
 
 
@@ -79,14 +83,6 @@ def cache_state() -> tuple[str, str]:
     if _bundle() is None:
         return "The bundled model is not installed.", f"The first notebook fetches it, {_GGUF_BYTES / 1e6:.0f} MB."
     return f"{folder.name} is bundled and not converted yet.", "The first notebook does it, in half a minute."
-
-
-# --- The Hub ------------------------------------------------------------------------------------------------
-
-_NO_HUB = (
-    "The Hugging Face Hub does not answer: see that the network is there, set HF_ENDPOINT to a mirror, or unset "
-    "SMOL_HUB (without --hub) to take the bundled model."
-)
 
 
 def _hub_answers() -> bool:
@@ -282,14 +278,8 @@ def _convert(bundle: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-# --- Loading ------------------------------------------------------------------------------------------------
-
-
 def merged(base: str, adapter: str | None = None, **how: Any) -> "PreTrainedModel":
-    """Return the model of a folder in float32, ready to answer, an adapter merged into it if one is given.
-
-    ``how`` goes to ``from_pretrained``.
-    """
+    """Return a folder's model in float32, an adapter merged in, ready to answer; ``from_pretrained`` gets ``how``."""
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(base, **{"dtype": "float32"} | how)

@@ -61,10 +61,9 @@ def conversation(prompt: str, message: str, reply: str) -> dict[str, list[dict[s
 
 
 def in_like_batches(rows: "Dataset", batch_size: int, seed: int, column: str = "message") -> "Dataset":
-    """Return the rows in another order: each batch of like length, the batches shuffled.
+    """Return the rows in another order, each batch of like length and the batches shuffled, so that less is padded.
 
-    For a trainer that takes rows in order (``train_sampling_strategy="sequential"``); less is padded then. Module 1's
-    notebook builds it. ``column`` is the text whose length counts.
+    For a trainer that takes rows in order (``train_sampling_strategy="sequential"``). Module 1's notebook builds it.
     """
     by_length = sorted(range(len(rows)), key=lambda row: len(rows[row][column]))
     batches = [by_length[start : start + batch_size] for start in range(0, len(rows), batch_size)]

@@ -5,7 +5,6 @@ of what someone wrote into a notebook instead of its source.
 """
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import jupytext
@@ -72,27 +71,20 @@ def build(targets: list[str], text_only: bool, take: bool, hub: bool, fresh: boo
                 show.say(console, f"Outputs kept, as the code does what it did: {notebook.name} (--fresh runs it).")
                 continue
             show.say(console, f"{notebook.name} runs: {reason}.")
-            if not _made_anew(notebook, f"{number}/{len(chosen)} {notebook.name}", folder, hub, console):
+            node = notebook.read()
+            rests = {
+                "sources_sha256": staleness.sources_sha256(notebook),
+                "requirements_sha256": staleness.requirements_sha256(notebook.root),
+                "package": staleness.package_of(notebook),
+                "machine": machine(),
+            }
+            title, stopped = f"{number}/{len(chosen)} {notebook.name}", "its outputs stay as they were."
+            entry = executed(notebook, node, title, f"Stopped in {notebook.name}: {stopped}", folder, hub, console)
+            if failure := entry.pop("failure"):
+                show.show_failure(console, notebook.name, failure, kept_at(folder, notebook))
                 return 1
+            _write(notebook, node, entry | rests)
         shutil.rmtree(folder, ignore_errors=True)
     changed = refresh_text(write=True)
     show.say(console, f"Generated text: {', '.join(changed) + ' changed' if changed else 'nothing to change'}.")
     return 0
-
-
-def _made_anew(notebook: Notebook, title: str, folder: Path, hub: bool, console: Console) -> bool:
-    """Execute the notebook and write it; where it fails, say so, write nothing and return False."""
-    node = notebook.read()
-    rests = {
-        "sources_sha256": staleness.sources_sha256(notebook),
-        "requirements_sha256": staleness.requirements_sha256(notebook.root),
-        "package": staleness.package_of(notebook),
-        "machine": machine(),
-    }
-    stopped = f"Stopped in {notebook.name}, whose outputs stay as they were."
-    entry = executed(notebook, node, title, stopped, folder, hub, console)
-    if failure := entry.pop("failure"):
-        show.show_failure(console, notebook.name, failure, kept_at(folder, notebook))
-        return False
-    _write(notebook, node, entry | rests)
-    return True

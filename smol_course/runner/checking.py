@@ -7,11 +7,11 @@ from nbformat import NotebookNode
 from rich.console import Console
 
 from smol_course.errors import CourseError
+from smol_course.exercises import read_answer
 from smol_course.runner import show
 from smol_course.runner.kernel import environment, execute, said
 from smol_course.runner.sources import one_notebook, read_ipynb, tags
 
-CHECK = "application/vnd.smol.check+json"
 _SETUP = {"parameters", "setup"}
 # Setup may load a model, or fetch one. An exercise cell defines a function or a few values, and a check has a limit of
 # 10 seconds of its own, which one call into C escapes.
@@ -19,10 +19,7 @@ SETUP_SECONDS, SECONDS = 900, 60
 
 
 def check(target: str, console: Console) -> int:
-    """Check a learner's notebook, print each answer, and return 0 if every exercise is solved, else 1.
-
-    Raises CourseError if there is no such notebook, it has no check cells, or its setup cells fail.
-    """
+    """Check a learner's notebook, print each answer and return 0 if all are right, else 1. Raises CourseError."""
     path, notebook = Path(target), None
     if path.suffix != ".ipynb":
         notebook = one_notebook(target)
@@ -67,7 +64,7 @@ def _answers(cells: list[NotebookNode]) -> Iterator[tuple[str, bool]]:
         if error and (checked or not before):
             continue
         begins = f"cell that begins `{cell.source.strip().partition(chr(10))[0]}`"
-        answers = [answer for output in cell.outputs if checked and (answer := _answer(output))]
+        answers = [answer for output in cell.outputs if checked and (answer := read_answer(output))]
         error = said(cell)
         yield from answers
         if error:
@@ -76,12 +73,3 @@ def _answers(cells: list[NotebookNode]) -> Iterator[tuple[str, bool]]:
             yield f"The {begins} gives no answer: take it afresh from the course's notebook.", False
         if "NameError" in f"{error} {answers}":
             yield "A check runs no other cells: let the exercise's cell define what it uses beyond the setup.", False
-
-
-def _answer(output: NotebookNode) -> tuple[str, bool] | None:
-    """The text of an output that is the answer of a check, and whether it is right; None for any other output."""
-    data = output.get("data", {})
-    told, text = data.get(CHECK), data.get("text/plain")
-    if isinstance(told, dict) and isinstance(told.get("exercise"), str) and isinstance(text, str):
-        return f"{told['exercise']}: {text}", told.get("verdict") == "right"
-    return None

@@ -132,15 +132,13 @@ def run(targets: list[str], given: list[str], hub: bool, fresh: bool, console: C
         unfinished = folder, {"request": request, "finished": False, "notebooks": {}}, _held(folder)
     folder, state, lock = unfinished
     try:
-        return _run_all(chosen, values, hub, folder, state, console)
+        return _run_all(chosen, values, folder, state, console)
     finally:
         lock.release()
 
 
-def _run_all(
-    chosen: list[Notebook], values: dict[str, Any], hub: bool, folder: Path, state: dict[str, Any], console: Console
-) -> int:
-    entries = state["notebooks"]
+def _run_all(chosen: list[Notebook], values: dict, folder: Path, state: dict[str, Any], console: Console) -> int:
+    entries, hub = state["notebooks"], state["request"]["hub"]
     if before := _done_before(chosen, state):
         again = "the same command with --fresh runs them again"
         show.say(console, f"Going on in {folder.name}: {', '.join(before)} done already ({again}).")
@@ -162,7 +160,7 @@ def _run_all(
     state["notebooks"] = {notebook.name: entries[notebook.name] for notebook in chosen if notebook.name in entries}
     _save(folder, state)
     _conclude(folder, chosen, state, console)
-    return 0 if state["finished"] else 1
+    return int(not state["finished"])
 
 
 def _save(folder: Path, state: dict[str, Any]) -> None:

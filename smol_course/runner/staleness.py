@@ -81,11 +81,7 @@ def opened_hashes(names: Iterable[str], root: Path) -> dict[str, str]:
 
 
 def file_hash(path: Path) -> str:
-    """Return 12 characters that stand for what a file or folder says; "" if it is not there.
-
-    Of Markdown, generated numbers do not count, of a study's results, what is noted beside them, and of no text its
-    line ends.
-    """
+    """Return 12 characters for what a file or folder says, generated numbers and line ends aside; "" if it is gone."""
     if path.is_dir():
         return sha256_of(sorted(file for file in path.rglob("*") if file.is_file()))[:12]
     if not path.is_file():
@@ -94,7 +90,7 @@ def file_hash(path: Path) -> str:
     if path.suffix == ".md":
         said = _GENERATED.sub(rb"\1\2", said)
     if path.suffix == ".json" and path.parent.name == "studies":
-        runs = json.loads(said)["runs"]
+        runs = json.loads(said)["runs"]  # what is noted beside their numbers does not count
         for run in runs.values():
             run.pop("opened", None)
         said = json.dumps(runs, sort_keys=True).encode()
@@ -144,12 +140,9 @@ def _warn(notebook: Notebook, known: dict[str, Any], package: dict[str, str], wh
 
 def stale_run(run: dict[str, Any] | None, wanted: dict[str, Any], root: Path) -> bool:
     """Say whether a study has no run with these values of the parameters, or one that opened other files."""
-    return run is None or values(run) != wanted or bool(changed_files(run.get("opened", {}), root))
-
-
-def values(run: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that all parameters had in a study's run: those it gives, and the defaults of the others."""
-    return run["defaults"] | run["parameters"]
+    if run is None or run["defaults"] | run["parameters"] != wanted:
+        return True
+    return bool(changed_files(run.get("opened", {}), root))
 
 
 def _stale_study(notebook: Notebook) -> str | None:

@@ -48,25 +48,18 @@ def _surprise(run: dict[str, Any], failed: str | None) -> str | None:
     return None if failed and expected in failed else f"should have failed with {expected!r} and {ended}"
 
 
-def _recorded(notebook: Notebook, sources: str) -> dict[str, Any]:
-    """The results so far, or empty ones if the sources changed since."""
-    with suppress(OSError, ValueError, KeyError):
-        recorded = json.loads(notebook.study_results.read_text(encoding="utf-8"))
-        if recorded["sources_sha256"] == sources:
-            return recorded["runs"]
-    return {}
-
-
 def study(target: str, only: str | None, hub: bool, console: Console) -> int:
     """Run one notebook's study, or ``only`` one run of it; return the exit status: 0, or 1 if one ended unexpectedly.
 
-    Raises CourseError for an unknown target, run or parameter; KeyboardInterrupt passes through, when it is said what
-    is kept.
+    Raises CourseError for an unknown target, run or parameter. KeyboardInterrupt passes through, after a word on it.
     """
     notebook = one_notebook(target)
     runs, sources = _runs(notebook, only), staleness.study_sha256(notebook)
-    wanted = [only] if only else list(runs)
-    done = {name: entry for name, entry in _recorded(notebook, sources).items() if name in runs}
+    wanted, done = [only] if only else list(runs), {}
+    with suppress(OSError, ValueError, KeyError):  # no results so far
+        recorded = json.loads(notebook.study_results.read_text(encoding="utf-8"))
+        if recorded["sources_sha256"] == sources:
+            done = {name: entry for name, entry in recorded["runs"].items() if name in runs}
     before = [name for name in wanted if _is_done(runs[name], done.get(name), notebook.root)]
     if before:
         show.say(console, f"Done already with these sources: {', '.join(before)}.")
@@ -81,7 +74,14 @@ def study(target: str, only: str | None, hub: bool, console: Console) -> int:
         entry = executed(notebook, node, f"{place}/{len(wanted)} {name}", stopped, folder / name, hub, console)
         failure = entry.pop("failure")
         done[name] = run | entry | {"failed": failure and failure["message"]}
-        _save(notebook, sources, {known: done[known] for known in runs if known in done})
+        study = {
+            "sources_sha256": sources,
+            "requirements_sha256": staleness.requirements_sha256(notebook.root),
+            "package": staleness.package_of(notebook, staleness.study_node(notebook)),
+            "machine": building.machine(),
+            "runs": {known: done[known] for known in runs if known in done},
+        }
+        save_text(notebook.study_results, json.dumps(study, indent=1, ensure_ascii=False) + "\n")
         kept = kept_at(folder / name, notebook).replace(folder / f"{name}.ipynb")
         shutil.rmtree(folder / name, ignore_errors=True)  # a trained model is half a gigabyte: numbers are kept
         if surprise := _surprise(runs[name], done[name]["failed"]):
@@ -95,16 +95,5 @@ def study(target: str, only: str | None, hub: bool, console: Console) -> int:
 
 
 def _is_done(run: dict[str, Any], entry: dict[str, Any] | None, root: Path) -> bool:
-    wanted = json.loads(json.dumps(staleness.values(run)))
+    wanted = json.loads(json.dumps(run["defaults"] | run["parameters"]))
     return not staleness.stale_run(entry, wanted, root) and not _surprise(run, entry["failed"])
-
-
-def _save(notebook: Notebook, sources: str, runs: dict[str, Any]) -> None:
-    study = {
-        "sources_sha256": sources,
-        "requirements_sha256": staleness.requirements_sha256(notebook.root),
-        "package": staleness.package_of(notebook, staleness.study_node(notebook)),
-        "machine": building.machine(),
-        "runs": runs,
-    }
-    save_text(notebook.study_results, json.dumps(study, indent=1, ensure_ascii=False) + "\n")

@@ -9,13 +9,14 @@ import json
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from smol_course.errors import CourseError
 from smol_course.exercises import LEVELS, all_exercises
 from smol_course.files import save_text
-from smol_course.runner.sources import Notebook, modules, notebooks
+from smol_course.runner.sources import modules, notebooks
 from smol_course.runner.staleness import recorded
 from smol_course.runner.words import duration, interval, memory, percent
 from smol_course.settings import address, repository
@@ -24,16 +25,6 @@ _PLACE = re.compile(r"(<!--smol:(\w+)((?: [^\s>]+)*)(?: ?|\n(.*?)\n)-->)(.*?)(<!
 _BAR = re.compile(r"(?<!\\)\|")  # one that no backslash stands before
 _PLAIN = re.compile(r"[-−\d.,]*( %)?")
 NOT_YET = "not measured yet"
-
-
-def _study_run(notebook: Notebook, run: str) -> dict[str, Any]:
-    """What a run of the notebook's study left, or nothing if the study has no results yet."""
-    if not notebook.study_results.is_file():
-        return {}
-    runs = json.loads(notebook.study_results.read_text(encoding="utf-8"))["runs"]
-    if run not in runs:
-        raise CourseError(f"the study of {notebook.name} has no run {run!r}; it has: {', '.join(runs)}.")
-    return runs[run]
 
 
 def _link(said: str, target: Path, page: Path) -> str:
@@ -81,7 +72,13 @@ def _value(page: Path, name: str, number: str, form: str) -> str:
     """A number that the notebook recorded (or a run of its study, as ``run:number``), written in one of the forms."""
     (notebook,) = notebooks([name])
     run, _, number = number.rpartition(":")
-    built = recorded(notebook) if run in ("", "notebook") else _study_run(notebook, run)
+    built = recorded(notebook)
+    if run not in ("", "notebook"):
+        study = notebook.study_results
+        runs = json.loads(study.read_text(encoding="utf-8"))["runs"] if study.is_file() else {run: {}}
+        if run not in runs:
+            raise CourseError(f"the study of {name} has no run {run!r}; it has: {', '.join(runs)}.")
+        built = runs[run]
     if not built:
         return NOT_YET
     records = {record["name"]: record for record in built.get("results", [])}
@@ -102,17 +99,13 @@ def _value(page: Path, name: str, number: str, form: str) -> str:
         raise CourseError(f"{form!r} is no form of a number: write %, %ci, x or a format such as .2f.") from error
 
 
-def _numbers(page: Path, notebook: str, text: str) -> str:
-    """The text with its references, ``{NUMBER FORM}`` or ``{NOTEBOOK NUMBER FORM}``, replaced by numbers."""
-
-    def number(reference: re.Match[str]) -> str:
-        words = reference[1].split()
-        words = [notebook, *words] if notebook and len(words) == 2 else words
-        if len(words) != 3:
-            raise CourseError(f"{reference[0]} is no reference: write {{NUMBER FORM}} or {{NOTEBOOK NUMBER FORM}}.")
-        return _value(page, *words)
-
-    return re.sub(r"\{(.*?)\}", number, text)
+def _number(page: Path, notebook: str, reference: re.Match[str]) -> str:
+    """The number to which a reference, ``{NUMBER FORM}`` or ``{NOTEBOOK NUMBER FORM}``, refers."""
+    words = reference[1].split()
+    words = [notebook, *words] if notebook and len(words) == 2 else words
+    if len(words) != 3:
+        raise CourseError(f"{reference[0]} is no reference: write {{NUMBER FORM}} or {{NOTEBOOK NUMBER FORM}}.")
+    return _value(page, *words)
 
 
 def _runs(page: Path, notebook: str = "", *, lines: str) -> str:
@@ -131,7 +124,7 @@ def _runs(page: Path, notebook: str = "", *, lines: str) -> str:
         if len(cells) != len(columns):
             has = f"the row {name!r} has {len(cells)} cells beside its label"
             raise CourseError(f"{has}, the table {len(columns)} columns.")
-        table.append((name, *(_numbers(page, notebook, cell) for cell in cells)))
+        table.append((name, *(re.sub(r"\{(.*?)\}", partial(_number, page, notebook), cell) for cell in cells)))
     return _table((label, *(heading for heading, _ in columns)), table)
 
 
@@ -184,10 +177,7 @@ def _filled(page: Path, text: str) -> str:
 
 
 def refresh_text(write: bool) -> list[str]:
-    """Return the Markdown files (paths from the root) whose generated text is stale, and with ``write`` renew them.
-
-    Raises CourseError for a mark that it cannot fill, naming file and mark.
-    """
+    """Return the pages whose generated text is stale, with ``write`` renewed. Raises CourseError for a wrong mark."""
     root, changed = repository(), []
     patterns = ("README.md", "[0-9]*_*/*.md", "docs/**/*.md")
     for page in [page for pattern in patterns for page in sorted(root.glob(pattern))]:
