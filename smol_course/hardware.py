@@ -85,10 +85,10 @@ def _set_up() -> tuple[Machine, bool]:
 
 
 def matmul_rates(device: str = "cpu", seconds: float = 0.24) -> list[float]:
-    """Return the GFLOP/s, 0 for none, of this machine in matrix products of the model's shapes: float32, and bfloat16.
+    """Return how fast this machine multiplies matrices of the model's shapes in float32 and in bfloat16, in GFLOP/s.
 
     They take turns until the time is up, because another program may run meanwhile; the best turn of each counts,
-    because only interruptions make one slower.
+    because only interruptions make one slower. 0 for what the device cannot multiply.
     """
     import torch
 
@@ -163,8 +163,8 @@ def _keep_memory() -> bool:
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL("libc.so.6").mallopt
-    # M_MMAP_THRESHOLD: buffers below 32 MiB, nearly all, come from the heap. The few as large as the embedding do
-    # not: kept there, they leave holes, and a run of varied batches took a gigabyte more at the same speed. Then
+    # M_MMAP_THRESHOLD: buffers below 32 MiB, nearly all, come from the heap. The few as large as the embedding do not:
+    # kept there, they leave holes, and a run of varied batches took a gigabyte more at the same speed. Then
     # M_TRIM_THRESHOLD: give back only what is free beyond 2 GiB. M_TOP_PAD: grow by 256 MiB at a time.
     return bool(mallopt(-3, 32 << 20) and mallopt(-1, (1 << 31) - 1) and mallopt(-2, 256 << 20))
 

@@ -111,9 +111,6 @@ def _from_hub(name: str) -> str:
     return name
 
 
-# --- The converted copy of the bundle -----------------------------------------------------------------------
-
-
 def _bundle() -> Path | None:
     """The bundled GGUF file. Its package is located, not imported: it imports others that are not installed."""
     spec = importlib.util.find_spec(_PACKAGE)
@@ -474,6 +471,8 @@ def _cached(name: str, file: str = "model.safetensors") -> list[Path]:
 def provenance(name: str, base: str | None) -> dict[str, Any]:
     """Return what an artifact says of itself: its name, base model with the hash of its weights, versions and time."""
     made_from = {"base": _public_name(base) if base else None, "base_sha256": weights_sha256(base) if base else None}
-    packages = ("smol-course", "torch", "transformers", "trl", "peft")
-    versions = {package: metadata.version(package) for package in packages}
+    versions = {}
+    for package in ("smol-course", "torch", "transformers", "trl", "peft"):
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
     return {"name": name, **made_from, "versions": versions, "made": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -33,7 +33,7 @@ class Notebook:
 
     def __post_init__(self) -> None:
         self.topic = self.source.stem  # which its lesson, solutions and study share
-        self.module, self.root = self.source.parents[1], self.source.parents[2]  # their folders
+        self.module, self.root = self.source.parents[1], self.source.parents[2]  # the module's and the course's folder
         self.ipynb = self.source.with_suffix(".ipynb")  # derived, with outputs; it need not exist yet
         self.study = self.module / "studies" / self.source.name  # defines RUNS; most that train have one
         self.study_results = self.study.with_suffix(".json")  # written by ``smol study``

@@ -26,7 +26,7 @@ _GENERATED = re.compile(rb"(<!--smol:.*?-->).*?(<!--/smol-->)", re.DOTALL)
 # What a run folder or a learner's copy holds is no source; nor are outputs, which are derived from one.
 _NO_SOURCES = re.compile(r"runs/|.*\.ipynb$|.*\.(lock|tmp)$|(.*/)?__pycache__/")
 # A model or an adapter is one thing: any file of its folder stands for all of them.
-_ARTIFACT = re.compile(r"^((?:.*?/)?artifacts/[^/]+)/.+")
+_ARTIFACT = re.compile(r"^((?:.*?/)??artifacts/[^/]+)/.+")
 
 
 def cells_sha256(cells: Iterable[NotebookNode]) -> str:
