@@ -143,7 +143,7 @@ class EventScores:
 
 
 def score_events(answers: list[str], events: list[str]) -> EventScores:
-    """Score a model's answers against the data set's events (JSON texts). Raises ValueError for empty or unlike lists."""
+    """Score a model's answers against the data set's events (JSON texts). Raises ValueError unless lists are alike."""
     right = tuple(event_right(answer, event) for answer, event in zip(answers, events, strict=True))
     interval, n = wilson(sum(right), len(right)), len(right)
     readable = sum(_read(answer) is not False for answer in answers) / n

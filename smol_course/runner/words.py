@@ -42,6 +42,7 @@ def is_share(record: Record) -> bool:
 
 
 def _form(record: Record) -> Any:
+    """How its numbers are written, without a unit."""
     return percent if is_share(record) else lambda n: f"{n:,.0f}" if abs(n) >= 1000 else f"{n:.3g}"
 
 
