@@ -1,5 +1,4 @@
-"""The command ``smol``: what a learner types. It reads the options, calls the runner, and prints one sentence when
-something is wrong that the learner can mend."""
+"""The command ``smol``: it reads options, calls the runner, and says in one sentence what the learner can mend."""
 
 import signal
 import sys
@@ -31,6 +30,8 @@ Targets = Annotated[
     typer.Argument(help="all, a module (1) or a notebook (1/chat_templates); none means all"),
 ]
 Hub = Annotated[bool, typer.Option("--hub", help="allow downloads from the Hugging Face Hub")]
+_set = typer.Option("--set", metavar="NAME=VALUE", help="change a parameter; may be repeated")
+Take = Annotated[bool, typer.Option("--take-notebook", help="first copy edited notebooks into their text sources")]
 
 
 def _run(command: str, *given: object) -> None:
@@ -43,10 +44,7 @@ def _run(command: str, *given: object) -> None:
 @app.command()
 def run(
     targets: Targets = None,
-    given: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="change a parameter; may be repeated"),
-    ] = None,
+    given: Annotated[list[str] | None, _set] = None,
     hub: Hub = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="do not go on with an unfinished run")] = False,
 ) -> None:
@@ -107,9 +105,7 @@ app.command()(evaluate)
 def build(
     targets: Targets = None,
     text_only: Annotated[bool, typer.Option("--text-only", help="refill tables and numbers, run nothing")] = False,
-    take: Annotated[
-        bool, typer.Option("--take-notebook", help="first copy edited notebooks into their text sources")
-    ] = False,
+    take: Take = False,
     hub: Hub = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="run also those whose code does what it did")] = False,
 ) -> None:
@@ -120,7 +116,7 @@ def build(
 def main() -> None:
     """Run the command line. The exit status is 1 for a failing notebook or check, 2 for a mistake in the request.
 
-    The end of the terminal and a request to terminate are met as Ctrl-C is: 128 and the signal's number is the status.
+    The end of the terminal and a request to terminate are met as Ctrl-C is; their status is 128 and their number.
     """
     for stream in (sys.stdout, sys.stderr):
         # A Windows console may lack a character of the text; a question mark is better than a traceback.

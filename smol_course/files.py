@@ -19,8 +19,7 @@ from smol_course.errors import CourseError
 def record_opened(root: Path, log: Path) -> None:
     """Write into the log which files below the root this process opens from now on, as lines ``r path`` or ``w path``.
 
-    Python's sources and what lies in folders such as ``.venv`` do not count. What it does not see: files that a child
-    process opens, or native code.
+    Python's sources and folders such as ``.venv`` do not count; what a child process or native code opens is not seen.
     """
     known: set[str] = set()
     stream, prefix = log.open("a", encoding="utf-8", buffering=1), os.path.join(root, "")
@@ -32,16 +31,14 @@ def record_opened(root: Path, log: Path) -> None:
         name = path.removeprefix(prefix).replace(os.sep, "/")
         if not path.startswith(prefix) or name.startswith(".") or name.endswith((".py", ".pyc")):
             return
-        line = f"{'w' if _writes(*arguments[1:]) else 'r'} {name}\n"
+        mode, flags = arguments[1:]
+        writes = set(mode) & set("wax+") if mode else flags & (os.O_WRONLY | os.O_RDWR)
+        line = f"{'w' if writes else 'r'} {name}\n"
         if line not in known:
             known.add(line)
             stream.write(line)
 
     sys.addaudithook(note)
-
-
-def _writes(mode: str | None, flags: int) -> bool:
-    return bool(set(mode) & set("wax+")) if mode else bool(flags & (os.O_WRONLY | os.O_RDWR))
 
 
 def read_opened(log: Path) -> list[str]:
@@ -55,41 +52,32 @@ def read_opened(log: Path) -> list[str]:
 def in_one_step(path: Path) -> Iterator[Path]:
     """Yield a draft beside the path, to be made as a file or a folder; at the end it takes the path's place.
 
-    When the block raises, the draft goes and the path stays as it was. Drafts of processes that are gone go first.
-    Raises OSError.
+    When the block raises, the path stays as it was. Drafts of processes that are gone go first. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _tidy(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield draft
-        if draft.is_dir():
-            _swap(draft, path)
-        else:
-            os.replace(draft, path)
-    finally:
-        _remove(draft)
-
-
-def _tidy(path: Path) -> None:
-    """Remove the drafts that this process, or one that is gone, left beside the path."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         number = left.name.removeprefix(f".{path.name}.").removesuffix(".tmp")
         if number.isdecimal() and (int(number) == os.getpid() or not psutil.pid_exists(int(number))):
             _remove(left)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield draft
+        _swap(draft, path)
+    finally:
+        _remove(draft)
 
 
-def _swap(draft: Path, folder: Path) -> None:
-    """Move a finished folder to its place; what was there goes, or comes back when that fails."""
+def _swap(draft: Path, path: Path) -> None:
+    """Move what is finished to its place; a folder that was there goes, or comes back when that fails."""
     old = draft.with_suffix(".old")
     _remove(old)
-    if folder.exists():
-        os.replace(folder, old)
+    if draft.is_dir() and path.exists():
+        os.replace(path, old)
     try:
-        os.replace(draft, folder)
+        os.replace(draft, path)
     except BaseException:
         if old.exists():
-            os.replace(old, folder)
+            os.replace(old, path)
         raise
     _remove(old)
 
@@ -103,11 +91,10 @@ def _remove(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one step: UTF-8, Unix line ends. Raises OSError."""
-    with in_one_step(path) as draft:
-        with draft.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())  # on disk before it takes the old one's place
+    with in_one_step(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())  # on disk before it takes the old one's place
 
 
 def save_text(path: Path, text: str) -> None:

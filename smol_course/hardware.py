@@ -32,9 +32,7 @@ _INSTRUCTIONS = {
     "avx512_bf16": "AVX-512 bf16",
     "avx512f": "AVX-512",
     "avx2": "AVX2",
-    "avx2_0": "AVX2",
     "bf16": "Arm bf16",
-    "feat_bf16": "Arm bf16",
     "asimd": "NEON",
     "neon": "NEON",
 }
@@ -42,23 +40,14 @@ _INSTRUCTIONS = {
 
 @dataclass(frozen=True)
 class Machine:
-    """What a notebook's trainer needs to know about this machine.
+    """What a notebook's trainer needs to know about this machine."""
 
-    Attributes:
-        device: where the model runs: "cuda", "mps" or "cpu".
-        cores: CPU threads that torch uses.
-        bf16: train under bfloat16 autocast (``SFTConfig(bf16=here.bf16)``), as the probe found it faster.
-        attention: for ``from_pretrained(attn_implementation=...)``.
-        optimizer: for ``SFTConfig(optim=...)``.
-        float32_rate, bf16_rate: matrix products per second as the probe timed them, in GFLOP/s.
-    """
-
-    device: str
-    cores: int
-    bf16: bool
-    attention: str
-    optimizer: str
-    float32_rate: float
+    device: str  # where the model runs: "cuda", "mps" or "cpu"
+    cores: int  # CPU threads that torch uses
+    bf16: bool  # train under bfloat16 autocast (``SFTConfig(bf16=here.bf16)``), as the probe found it faster
+    attention: str  # for ``from_pretrained(attn_implementation=...)``
+    optimizer: str  # for ``SFTConfig(optim=...)``
+    float32_rate: float  # matrix products as the probe timed them, in GFLOP/s
     bf16_rate: float
 
 
@@ -69,16 +58,14 @@ def prepare() -> Machine:
     """
     patches.silence_known_warnings()
     machine, keeps_memory = _set_up()
-    done = ["memory kept between steps"] if keeps_memory else []
-    done += [remark] if (remark := threads()[1]) else []
-    if machine.device == "cpu":
-        done += patches.for_cpu()
+    done = ["memory kept between steps" * keeps_memory, threads()[1]]
+    done += patches.for_cpu() if machine.device == "cpu" else []
     precision = "bf16" if machine.bf16 else "float32"
     rates = f"{machine.bf16_rate:.0f} GFLOP/s in bf16, {machine.float32_rate:.0f} in float32"
     if fault := accelerator()[1]:
         print(fault)
-    line = f"Machine: {machine.device}, {_count(machine.cores, 'core')}, {precision} ({rates})"
-    print("; ".join([line, *done]) + ".")
+    line = f"Machine: {machine.device}, {_cores(machine.cores)}, {precision} ({rates})"
+    print("; ".join(filter(None, [line, *done])) + ".")
     return machine
 
 
@@ -87,22 +74,14 @@ def _set_up() -> tuple[Machine, bool]:
     """Threads, allocator and probe, once a process: the machine, and whether the allocator keeps memory."""
     import torch
 
-    cores = threads()[0]
+    cores, where = threads()[0], accelerator()[0]
     torch.set_num_threads(cores)
     keeps_memory = _keep_memory()
-    where = accelerator()[0]
     float32, bf16 = matmul_rates(where)
-    machine = Machine(
-        device=where,
-        cores=cores,
-        bf16=where != "mps" and 0 < _CLEARLY * float32 <= bf16,
-        # At the course's short sequences, the backward of sdpa's CPU kernel costs 13 % of a training step.
-        attention="eager" if where == "cpu" else "sdpa",
-        optimizer="adamw_torch_fused",
-        float32_rate=float32,
-        bf16_rate=bf16,
-    )
-    return machine, keeps_memory
+    quick = where != "mps" and 0 < _CLEARLY * float32 <= bf16
+    # At the course's short sequences, the backward of sdpa's CPU kernel costs 13 % of a training step.
+    attention = "eager" if where == "cpu" else "sdpa"
+    return Machine(where, cores, quick, attention, "adamw_torch_fused", float32, bf16), keeps_memory
 
 
 def matmul_rates(device: str = "cpu", seconds: float = 0.24) -> list[float]:
@@ -154,7 +133,7 @@ def accelerator() -> tuple[str, str]:
 
 
 def _small_operation(gpu: str) -> None:
-    """A product, forward and backward. Raises what the device raises, and ValueError for a wrong result."""
+    """A product, forward and backward. Raises what the device raises, or ValueError for a wrong result."""
     import torch
 
     x = torch.ones(8, 8, device=gpu, requires_grad=True)
@@ -164,10 +143,7 @@ def _small_operation(gpu: str) -> None:
 
 
 def threads() -> tuple[int, str]:
-    """Return how many threads torch uses, and a remark on OMP_NUM_THREADS where that is set to no such number.
-
-    It decides where it is one, up to four for each CPU; else there is one thread per physical core.
-    """
+    """Return how many threads torch uses, by OMP_NUM_THREADS or one per physical core; and a remark on an odd wish."""
     wish = os.environ.get("OMP_NUM_THREADS", "").strip()
     if re.fullmatch(r"0*[1-9][0-9]{,3}", wish) and int(wish) <= 4 * (os.cpu_count() or 1):
         return int(wish), ""
@@ -179,33 +155,23 @@ def physical_cores() -> int:
     import psutil
 
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        cores = min(cores, len(os.sched_getaffinity(0)))
-    return max(1, cores)
+    return min(cores, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else cores
 
 
 def _keep_memory() -> bool:
-    """Tell glibc to keep freed buffers, and say whether it does.
-
-    By default it hands each large one back to the kernel and faults its pages in again, at every step.
-    """
+    """Tell glibc to keep freed buffers, and say whether it does: by default each large one costs page faults a step."""
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
-    with suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        # M_MMAP_THRESHOLD: buffers below 32 MiB, nearly all, come from the heap. The few as large as the embedding do
-        # not: kept there, they leave holes, and a run of varied batches took a gigabyte more at the same speed. Then
-        # M_TRIM_THRESHOLD: give back only what is free beyond 2 GiB. M_TOP_PAD: grow by 256 MiB at a time.
-        return bool(mallopt(-3, 32 << 20) and mallopt(-1, (1 << 31) - 1) and mallopt(-2, 256 << 20))
-    return False
-
-
-# --- Describing the machine --------------------------------------------------------------------------------
+    mallopt = ctypes.CDLL("libc.so.6").mallopt
+    # M_MMAP_THRESHOLD: buffers below 32 MiB, nearly all, come from the heap. The few as large as the embedding do not:
+    # kept there, they leave holes, and a run of varied batches took a gigabyte more at the same speed. Then
+    # M_TRIM_THRESHOLD: give back only what is free beyond 2 GiB. M_TOP_PAD: grow by 256 MiB at a time.
+    return bool(mallopt(-3, 32 << 20) and mallopt(-1, (1 << 31) - 1) and mallopt(-2, 256 << 20))
 
 
 def describe_short() -> str:
     """Return the machine in a few words, as "2 cores, 24 GB, AMD EPYC, AVX-512 bf16" (no torch needed)."""
-    parts = [_count(physical_cores(), "core"), f"{memory()[0] / 2**30:.0f} GB", cpu_name(), instructions()]
+    parts = [_cores(physical_cores()), f"{memory()[0] / 2**30:.0f} GB", cpu_name(), instructions()]
     return ", ".join(part for part in parts if part)
 
 
@@ -214,11 +180,8 @@ def memory() -> tuple[int, int]:
     import psutil
 
     memory = psutil.virtual_memory()
-    total, free = memory.total, memory.available
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
+    total, free, first = memory.total, memory.available, "memory/memory."
+    for limit, used in (("memory.max", "memory.current"), (f"{first}limit_in_bytes", f"{first}usage_in_bytes")):
         with suppress(OSError, ValueError):  # ValueError: the limit reads "max"
             allowed = int((_CGROUP / limit).read_text())
             free = min(free, allowed - int((_CGROUP / used).read_text()))
@@ -243,7 +206,8 @@ def _cpu_fields() -> dict[str, str]:
 def instructions() -> str:
     """Return the best of the CPU's vector instructions in words; "" where the system does not tell."""
     fields = _cpu_fields()
-    flags = {name.rpartition(".")[2] for name, value in fields.items() if value == "1"}  # a Mac's
+    mac = (name.rpartition(".")[2] for name, value in fields.items() if value == "1")
+    flags = {name.removeprefix("feat_").removesuffix("_0") for name in mac}
     flags |= set((fields.get("flags") or fields.get("features") or "").split())
     return next((words for flag, words in _INSTRUCTIONS.items() if flag in flags), "")
 
@@ -255,5 +219,5 @@ def cpu_name() -> str:
     return named or platform.processor() or platform.machine()
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def _cores(number: int) -> str:
+    return f"{number} core{'s' * (number != 1)}"

@@ -6,6 +6,7 @@
 import json
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from string import Formatter
@@ -21,14 +22,11 @@ _NO_NAME = object()  # what stands among the people and is not a name: equal to 
 
 
 def parse_event(text: str) -> dict | None:
-    """Read the event out of a model's answer.
+    """Read the event out of a model's answer, None where it begins with ``null``. Raises ValueError if it has neither.
 
     The answer may stand in a code fence or have words around it: the JSON object that begins at the first brace counts,
     so that a model that was only prompted is not punished for its manners. Keys it left out are null (no people:
-    ``[]``); keys that are not in the schema are dropped; a value of the wrong type stays as it is and is wrong wherever
-    it is compared. An answer that begins with ``null`` (fences aside) is "no event": None.
-
-    Raises ValueError if there is neither.
+    ``[]``); keys that are not in the schema are dropped; a value of the wrong type stays and is wrong when compared.
     """
     bare = re.sub(r"^\s*```\w*\s*", "", text).strip()
     if re.match(r"null\b", bare):
@@ -47,10 +45,9 @@ def parse_event(text: str) -> dict | None:
 
 def _read(answer: str) -> Any:
     """The event in an answer, None for "no event", or False where there is neither."""
-    try:
+    with suppress(ValueError):
         return parse_event(answer)
-    except ValueError:
-        return False
+    return False
 
 
 def _words(value: object) -> list[str]:
@@ -91,26 +88,15 @@ def fields_right(answer: dict, event: dict) -> dict[str, bool]:
 
 
 def event_right(answer: str, event: str) -> bool:
-    """Say whether a model's answer gives the event: every field right, or "no event" recognised.
-
-    ``answer`` is any text; ``event`` is the data set's JSON text. An answer that cannot be read is wrong.
-    """
+    """Say whether an answer gives the event (the data set's JSON text): every field right, or "no event" recognised."""
     given, truth = _read(answer), json.loads(event)
     return all(fields_right(given, truth).values()) if given and truth else given is truth
 
 
-def _pairs(event: Any) -> int:
-    if not event:
-        return 0
-    return sum(event[field] is not None for field in FIELDS[:-1]) + len(_people(event["people"]))
-
-
-def _shared_pairs(answer: Any, event: Any) -> int:
-    if not answer or not event:
-        return 0
-    right = fields_right(answer, event)
-    shared = sum(right[field] and event[field] is not None for field in FIELDS[:-1])
-    return shared + len(_people(answer["people"]) & _people(event["people"]))
+def _pairs(event: Any) -> set[tuple[str, object]]:
+    """The fields that an event fills, and each of its people."""
+    filled = {(field, None) for field in FIELDS[:-1] if event and event[field] is not None}
+    return filled | {("people", person) for person in _people(event["people"] if event else [])}
 
 
 def field_f1(answers: list[str], events: list[str]) -> float:
@@ -119,19 +105,17 @@ def field_f1(answers: list[str], events: list[str]) -> float:
     Each person is a pair. A title counts as the same value from a token F1 of 0.5 on. An unreadable answer has no
     pairs, so it costs recall; where nothing is said by either side, F1 is 1.
     """
-    given = wanted = shared = 0
+    total = shared = 0
     for answer, event in zip(answers, events, strict=True):
         parsed, truth = _read(answer), json.loads(event)
-        given, wanted = given + _pairs(parsed), wanted + _pairs(truth)
-        shared += _shared_pairs(parsed, truth)
-    return 2 * shared / (given + wanted) if given + wanted else 1.0
+        right = fields_right(parsed, truth) | {"people": True} if parsed and truth else {}
+        total += len(_pairs(parsed)) + len(_pairs(truth))
+        shared += sum(right[field] for field, _ in _pairs(parsed) & _pairs(truth))
+    return 2 * shared / total if total else 1.0
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval (low, high) of a proportion after Wilson (1927); it stays inside 0 to 1.
-
-    Raises ValueError unless 0 <= successes <= n and n > 0.
-    """
+    """Return the 95 % interval (low, high) of a proportion after Wilson (1927). Raises ValueError for no proportion."""
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"wilson needs 0 <= successes <= n and n > 0, got {successes} of {n}")
     z = 1.959964
@@ -154,28 +138,16 @@ class EventScores:
     right: tuple[bool, ...]
 
     def __str__(self) -> str:
-        return (
-            f"event accuracy {self.accuracy:.0%} ({self.low:.0%} to {self.high:.0%}, n = {self.n}), "
-            f"field F1 {self.field_f1:.2f}, readable {self.readable:.0%}"
-        )
+        accuracy = f"event accuracy {self.accuracy:.0%} ({self.low:.0%} to {self.high:.0%}, n = {self.n})"
+        return f"{accuracy}, field F1 {self.field_f1:.2f}, readable {self.readable:.0%}"
 
 
 def score_events(answers: list[str], events: list[str]) -> EventScores:
-    """Score a model's answers against the data set's events (JSON texts), in the same order.
-
-    Raises ValueError if the lists are empty or differ in length.
-    """
+    """Score a model's answers against the data set's events (JSON texts). Raises ValueError unless lists are alike."""
     right = tuple(event_right(answer, event) for answer, event in zip(answers, events, strict=True))
-    low, high = wilson(sum(right), len(right))
-    return EventScores(
-        n=len(right),
-        accuracy=sum(right) / len(right),
-        low=low,
-        high=high,
-        field_f1=field_f1(answers, events),
-        readable=sum(_read(answer) is not False for answer in answers) / len(answers),
-        right=right,
-    )
+    interval, n = wilson(sum(right), len(right)), len(right)
+    readable = sum(_read(answer) is not False for answer in answers) / n
+    return EventScores(n, sum(right) / n, *interval, field_f1(answers, events), readable, right)
 
 
 def record(
@@ -188,38 +160,32 @@ def record(
 ) -> None:
     """Record a number under a name: shown in the notebook, collected by ``smol run`` and quoted by every table.
 
-    ``low`` and ``high`` are the ends of its 95 % interval, ``n`` the number of examples that it rests on. A pair
-    ``before_X`` and ``after_X`` becomes one row of the before/after table. Raises ValueError for a value that is not a
-    finite number, or a name that is not made of letters, digits and underscores.
+    ``low`` and ``high`` are the ends of its 95 % interval, ``n`` the number of examples that it rests on. Raises
+    ValueError for a value that is not a finite number, or a name not made of letters, digits and underscores.
     """
     from IPython.display import display
 
     if not re.fullmatch(r"\w+", name):
         raise ValueError(f"record: {name!r} is not a name of letters, digits and underscores")
-    numbers = {"value": value, "low": low, "high": high}
-    numbers = {key: None if number is None else float(number) for key, number in numbers.items()}
+    given = {"value": value, "low": low, "high": high, "n": n, "seed": seed}
+    kinds = {"n": int, "seed": int}
+    # Plain numbers: the message to the notebook is JSON, which knows no numpy integers.
+    numbers = {key: None if number is None else kinds.get(key, float)(number) for key, number in given.items()}
     if any(number is not None and not math.isfinite(number) for number in numbers.values()) or value is None:
         raise ValueError(f"record: {name} is not a finite number: {numbers}")
-    # Plain numbers: the message to the notebook is JSON, which knows no numpy integers.
-    counts = {key: None if number is None else int(number) for key, number in {"n": n, "seed": seed}.items()}
-    result = {"name": name, **numbers, **counts}
-    has_interval = low is not None and high is not None
-    span = f" ({result['low']:.3g} to {result['high']:.3g})" if has_interval else ""
-    size = f", n = {result['n']}" if n is not None else ""
-    display({_RESULT: result, "text/plain": f"{name} = {result['value']:.4g}{span}{size}"}, raw=True)
-
-
-# --- Watching a training ------------------------------------------------------------------------------------
+    span = f" ({numbers['low']:.3g} to {numbers['high']:.3g})" if low is not None and high is not None else ""
+    size = f", n = {numbers['n']}" if n is not None else ""
+    shown = f"{name} = {numbers['value']:.4g}{span}{size}"
+    display({_RESULT: {"name": name, **numbers}, "text/plain": shown}, raw=True)
 
 
 def watch(trainer: Any, *lines: str) -> None:
     """Let a trainer of transformers or TRL print one line each time it logs, instead of its dictionary.
 
-    ``lines`` are format strings such as ``"step {step:3d}   loss {loss:.3f}"`` or ``"margin {rewards/margins:6.2f}"``.
-    The first one whose names are all in the log is printed; where there is none, nothing. ``step`` is the global step,
-    every other name a float. A second call takes the place of the first, and puts the model's trained weights and the
-    trainer back to where they were then: so a cell that trains may be run twice. Raises ValueError for a line that does
-    not fit such numbers.
+    Of ``lines``, such as ``"step {step:3d}   loss {loss:.3f}"`` or ``"margin {rewards/margins:6.2f}"``, the first one
+    whose names are all in the log is printed. ``step`` is the global step, every other name a float. A second call puts
+    the model's trained weights and the trainer back to where they were at the first: so a cell that trains may be run
+    twice. Raises ValueError for a line that does not fit such numbers.
     """
     from transformers import PrinterCallback
 

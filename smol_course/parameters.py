@@ -92,9 +92,8 @@ class _Cells:
     def visit(self, tree: ast.Module) -> ast.Module:
         """Add checks to the cell tagged `parameters`, and to one that papermill or `--set` puts after it."""
         self.ranges |= stated(tree.body)
-        lines = [line for line in tree.body if not isinstance(line, ast.ImportFrom)]
-        for line in lines if all(given(line) in self.ranges for line in lines) else ():
-            name = given(line)
+        named = {given(line): line for line in tree.body if not isinstance(line, ast.ImportFrom)}
+        for name, line in named.items() if named.keys() <= self.ranges.keys() else ():
             call = f"__import__('{__name__}').parameters.must({name!r}, {name}, {self.ranges[str(name)]!r})"
             tree.body.append(ast.increment_lineno(ast.parse(call).body[0], line.lineno - 1))
         return tree

@@ -16,10 +16,7 @@ from smol_course.errors import CourseError
 
 
 def hub_allowed() -> bool:
-    """Say whether the learner allows downloads from the Hugging Face Hub (``SMOL_HUB=1``, or ``smol run --hub``).
-
-    Raises CourseError for a value of SMOL_HUB that is neither yes nor no.
-    """
+    """Say whether the learner allows the Hugging Face Hub. Raises CourseError for a SMOL_HUB of neither yes nor no."""
     wish = os.environ.get("SMOL_HUB", "").strip().lower()
     if wish in {"1", "true", "yes", "on"}:
         return True
@@ -73,35 +70,27 @@ def bounded(seconds: float, work: Callable[[], Any]) -> Any:
 
 
 def repository() -> Path:
-    """Return the course's folder: the first one at or above the current folder, else around the package.
-
-    Raises CourseError where neither contains the numbered modules.
-    """
+    """Return the course's folder, at or above the current one or else around the package. Raises CourseError."""
     here = Path.cwd().resolve()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
         if (folder / "1_instruction_tuning").is_dir() and (folder / "pyproject.toml").is_file():
             return folder
-    raise CourseError(
-        "The course's notebooks are not here: go to the folder you cloned, which contains 1_instruction_tuning."
-    )
+    where = "go to the folder you cloned, which contains 1_instruction_tuning"
+    raise CourseError(f"The course's notebooks are not here: {where}.")
 
 
 def course_files(pattern: str) -> list[Path]:
-    """Return the files of the modules that fit a pattern such as ``[0-9]*_*/*.md``, in order.
-
-    They are the repository's; where it has none, those that the installed package carries.
-    """
-    found: list[Path] = []
+    """Return the repository's files, or else those of the installed package, that fit ``[0-9]*_*/*.md``, in order."""
     with suppress(CourseError):  # an installed package has no repository around it
-        found = sorted(repository().glob(pattern))
-    return found or sorted((Path(__file__).parent / "modules").glob(pattern))
+        if found := sorted(repository().glob(pattern)):
+            return found
+    return sorted((Path(__file__).parent / "modules").glob(pattern))
 
 
 @cache
 def address() -> str:
     """Return the project's address, which stands in pyproject.toml and nowhere else."""
-    for line in metadata.metadata("smol-course").get_all("Project-URL") or []:
-        label, url = line.split(", ", 1)
-        if label == "Repository":
-            return url
+    with suppress(metadata.PackageNotFoundError):
+        urls = metadata.metadata("smol-course").get_all("Project-URL")
+        return dict(line.split(", ", 1) for line in urls)["Repository"]
     raise CourseError("smol-course is not installed: run `uv sync` in the course's folder.")

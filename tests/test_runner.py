@@ -734,14 +734,14 @@ def test_check_says_the_first_reason_only_and_hints_at_other_cells(course, smol)
 def test_answers_of_another_shape_solve_nothing(course, smol):
     right = {"exercise": "topic/turtle", "verdict": "right"}
     forged = [[1], "right", None, {}, 7, {"exercise": 1, "verdict": "right"}, {"verdict": "right"}]
-    shown = [f"display({{{runner.checking.CHECK!r}: {data!r}, 'text/plain': 't'}}, raw=True)" for data in forged]
-    shown += [f"display({{{runner.checking.CHECK!r}: {right!r}}}, raw=True)", ""]
+    shown = [f"display({{{exercises.CHECK!r}: {data!r}, 'text/plain': 't'}}, raw=True)" for data in forged]
+    shown += [f"display({{{exercises.CHECK!r}: {right!r}}}, raw=True)", ""]
     done = smol("check", course.add("topic", _pairs(*(("answer = 1", cell) for cell in shown))).name)
     assert done.status == 1 and done.err == ""
     said = [line for line in done.out.splitlines()[1:] if "gives no answer: take it afresh from" in line]
     assert len(said) == len(shown) == len(done.out.splitlines()) - 1
-    odd = f"display({{{runner.checking.CHECK!r}: {right | {'verdict': ['right']}!r}, 'text/plain': 't'}}, raw=True)"
-    early = f"display({{{runner.checking.CHECK!r}: {right!r}, 'text/plain': 't'}}, raw=True)"
+    odd = f"display({{{exercises.CHECK!r}: {right | {'verdict': ['right']}!r}, 'text/plain': 't'}}, raw=True)"
+    early = f"display({{{exercises.CHECK!r}: {right!r}, 'text/plain': 't'}}, raw=True)"
     done = smol("check", course.add("topic", _pairs(("", odd), (early, "1"))).name)
     assert done.status == 1 and done.out.count("topic/turtle: t") == done.out.count("gives no answer") == 1
 

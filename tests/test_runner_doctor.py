@@ -56,11 +56,6 @@ def test_a_folder_that_cannot_be_written_is_told(monkeypatch, tmp_path):
     assert advice == "It cannot be written (Read-only file system): set SMOL_DATA to where you may write."
 
 
-def test_an_old_python_is_told_what_to_do(monkeypatch):
-    monkeypatch.setattr(doctor.sys, "version_info", (3, 10, 4))
-    assert "3.11" in doctor._python()[1]
-
-
 @pytest.mark.parametrize(
     ("total", "free", "advice"),
     [(2, 1, "up to 8 GB"), (16, 5, "Close other programs"), (8, 6, ""), (2, 0, "larger machine")],

@@ -27,10 +27,10 @@ def read_lines(name: str) -> list[dict]:
 
 
 def events(split: str) -> "Dataset":
-    """Return one split of the event messages as a `datasets.Dataset`.
+    """Return one split of the event messages. Raises CourseError for a split that does not exist.
 
     Columns, all texts: ``id``, ``register``, ``style`` (plain or tangled), ``message``, and ``event``, the JSON a
-    perfect model answers (``null`` where there is no event). Raises CourseError for a split that does not exist.
+    perfect model answers (``null`` where there is no event).
     """
     from datasets import Dataset
 
@@ -41,19 +41,17 @@ def events(split: str) -> "Dataset":
 
 
 def study_runs(topic: str) -> dict[str, dict]:
-    """Return what the study of a notebook measured, by the name of the run.
+    """Return what the study of a notebook measured, by the name of the run. Raises CourseError for one without.
 
     Each run has ``parameters``, ``defaults`` (the values of the others), ``results`` (by name, each with ``value``,
-    ``low``, ``high``, ``n`` and ``seed``), ``seconds``, ``peak_mb`` and ``failed`` (the message, or None). They are
-    read in the repository, else in the installed package. Raises CourseError for a topic without results.
+    ``low``, ``high``, ``n`` and ``seed``), ``seconds``, ``peak_mb`` and ``failed`` (the message, or None).
     """
     files = course_files(f"[0-9]*_*/studies/{topic}.json") if re.fullmatch(r"\w+", topic) else []
     if not files:
         raise CourseError(f"There are no results of a study of {topic!r}: take the name of a notebook, such as dpo.")
     runs = json.loads(files[0].read_text(encoding="utf-8"))["runs"]
-    return {
-        name: run | {"results": {result["name"]: result for result in run["results"]}} for name, run in runs.items()
-    }
+    by_name = {name: {result["name"]: result for result in run["results"]} for name, run in runs.items()}
+    return {name: run | {"results": by_name[name]} for name, run in runs.items()}
 
 
 def conversation(prompt: str, message: str, reply: str) -> dict[str, list[dict[str, str]]]:
@@ -63,10 +61,9 @@ def conversation(prompt: str, message: str, reply: str) -> dict[str, list[dict[s
 
 
 def in_like_batches(rows: "Dataset", batch_size: int, seed: int, column: str = "message") -> "Dataset":
-    """Return the rows in another order: each batch of like length, the batches shuffled.
+    """Return the rows in another order, each batch of like length and the batches shuffled, so that less is padded.
 
-    For a trainer that takes rows in order (``train_sampling_strategy="sequential"``); less is padded then. Module 1's
-    notebook builds it. ``column`` is the text whose length counts.
+    For a trainer that takes rows in order (``train_sampling_strategy="sequential"``). Module 1's notebook builds it.
     """
     by_length = sorted(range(len(rows)), key=lambda row: len(rows[row][column]))
     batches = [by_length[start : start + batch_size] for start in range(0, len(rows), batch_size)]

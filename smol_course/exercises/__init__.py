@@ -41,7 +41,7 @@ from smol_course.settings import data_folder
 
 LEVELS = {"turtle": "🐢", "dog": "🐕", "lion": "🦁"}
 SECONDS = 10
-_CHECK = "application/vnd.smol.check+json"
+CHECK = "application/vnd.smol.check+json"
 _LONGEST = 600
 
 
@@ -524,7 +524,16 @@ def check(name: str, answer: Any) -> None:
         message += f' hint("{exercise.id}") helps.'
     signs = {"right": "✅ ", "not yet": "Not yet: ", "wrong": ""}
     result = {"exercise": exercise.id, "verdict": verdict, "message": message}
-    _display({_CHECK: result, "text/plain": signs[verdict] + message})
+    _display({CHECK: result, "text/plain": signs[verdict] + message})
+
+
+def read_answer(output: dict[str, Any]) -> tuple[str, bool] | None:
+    """Return the text of a cell's output that `check` showed, and whether the answer is right; None for another."""
+    data = output.get("data", {})
+    told, text = data.get(CHECK), data.get("text/plain")
+    if isinstance(told, dict) and isinstance(told.get("exercise"), str) and isinstance(text, str):
+        return f"{told['exercise']}: {text}", told.get("verdict") == "right"
+    return None
 
 
 class _TooLong(BaseException):

@@ -11,15 +11,5 @@ from smol_course.runner.staleness import sources_sha256, stale
 from smol_course.runner.studying import study
 from smol_course.runner.text import refresh_text
 
-__all__ = [
-    "Notebook",
-    "build",
-    "check",
-    "modules",
-    "notebooks",
-    "refresh_text",
-    "run",
-    "sources_sha256",
-    "stale",
-    "study",
-]
+__all__ = ["Notebook", "build", "check", "modules", "notebooks", "run", "study"]
+__all__ += ["refresh_text", "sources_sha256", "stale"]

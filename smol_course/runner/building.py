@@ -5,7 +5,6 @@ of what someone wrote into a notebook instead of its source.
 """
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import jupytext
@@ -23,13 +22,6 @@ from smol_course.runner.sources import Notebook, notebooks, read_ipynb
 from smol_course.runner.text import refresh_text
 
 
-def take_notebook(notebook: Notebook) -> None:
-    """Make the cells of the ``.ipynb`` the text source's cells; the source's header stays. Nothing is executed."""
-    source = notebook.read()
-    source.cells = tidy(read_ipynb(notebook.ipynb), {}).cells
-    save_text(notebook.source, jupytext.writes(source, fmt="py:percent"))
-
-
 def _write(notebook: Notebook, node: NotebookNode, metadata: dict[str, Any]) -> None:
     """Write the executed notebook, with its costs and what its outputs rest on."""
     node = tidy(node, metadata | {"cells_sha256": staleness.cells_sha256(node.cells)})
@@ -42,10 +34,7 @@ def _write(notebook: Notebook, node: NotebookNode, metadata: dict[str, Any]) -> 
 
 
 def keep_outputs(notebook: Notebook) -> None:
-    """Write the notebook anew from its text source with the outputs, costs and hashes that it has.
-
-    For a source of which the code does what it did: each working cell keeps its outputs, in order.
-    """
+    """Write a notebook, whose code does what it did, anew from its text source: each working cell keeps its outputs."""
     built, node = read_ipynb(notebook.ipynb), notebook.read()
     for cell, old in zip(staleness.working(node.cells), staleness.working(built.cells), strict=True):
         cell.outputs = old.outputs
@@ -61,20 +50,19 @@ def keep_outputs(notebook: Notebook) -> None:
 def build(targets: list[str], text_only: bool, take: bool, hub: bool, fresh: bool, console: Console) -> int:
     """Build the notebooks that the targets name (none: all), then the generated text; return the exit status.
 
-    A notebook of which only text, comments or layout changed keeps its outputs and costs, unless ``fresh``.
-    ``text_only`` executes nothing; ``take`` first copies edited notebooks into their text sources. Raises CourseError
-    for an unknown target, an edited notebook, or outputs that are not fit for git.
+    A notebook of which only text, comments or layout changed keeps its outputs and costs, unless ``fresh``. Raises
+    CourseError for an unknown target, an edited notebook (unless ``take``), or outputs that are not fit for git.
     """
     if not text_only:
         chosen = notebooks(targets)
         for notebook in filter(staleness.edited, chosen):
             if not take:
-                place = notebook.ipynb.relative_to(notebook.root).as_posix()
-                raise CourseError(
-                    f"{place} was edited, which building would lose: `smol build {notebook.name} --take-notebook`"
-                    " copies its cells into the text source; to drop them, delete the notebook."
-                )
-            take_notebook(notebook)
+                lost = f"{notebook.ipynb.relative_to(notebook.root).as_posix()} was edited, which building would lose"
+                takes = f"`smol build {notebook.name} --take-notebook` copies its cells into the text source"
+                raise CourseError(f"{lost}: {takes}; to drop them, delete the notebook.")
+            source = notebook.read()  # whose header stays
+            source.cells = tidy(read_ipynb(notebook.ipynb), {}).cells
+            save_text(notebook.source, jupytext.writes(source, fmt="py:percent"))
         folder = new_folder(f"build-{label(targets)}")
         for number, notebook in enumerate(chosen, start=1):
             reason = "--fresh" if fresh else staleness.outputs_stand(notebook)
@@ -83,27 +71,20 @@ def build(targets: list[str], text_only: bool, take: bool, hub: bool, fresh: boo
                 show.say(console, f"Outputs kept, as the code does what it did: {notebook.name} (--fresh runs it).")
                 continue
             show.say(console, f"{notebook.name} runs: {reason}.")
-            if not _made_anew(notebook, f"{number}/{len(chosen)} {notebook.name}", folder, hub, console):
+            node = notebook.read()
+            rests = {
+                "sources_sha256": staleness.sources_sha256(notebook),
+                "requirements_sha256": staleness.requirements_sha256(notebook.root),
+                "package": staleness.package_of(notebook),
+                "machine": machine(),
+            }
+            title, stopped = f"{number}/{len(chosen)} {notebook.name}", "its outputs stay as they were."
+            entry = executed(notebook, node, title, f"Stopped in {notebook.name}: {stopped}", folder, hub, console)
+            if failure := entry.pop("failure"):
+                show.show_failure(console, notebook.name, failure, kept_at(folder, notebook))
                 return 1
+            _write(notebook, node, entry | rests)
         shutil.rmtree(folder, ignore_errors=True)
     changed = refresh_text(write=True)
     show.say(console, f"Generated text: {', '.join(changed) + ' changed' if changed else 'nothing to change'}.")
     return 0
-
-
-def _made_anew(notebook: Notebook, title: str, folder: Path, hub: bool, console: Console) -> bool:
-    """Execute the notebook and write it; where it fails, say so, write nothing and return False."""
-    node = notebook.read()
-    rests = {
-        "sources_sha256": staleness.sources_sha256(notebook),
-        "requirements_sha256": staleness.requirements_sha256(notebook.root),
-        "package": staleness.package_of(notebook),
-        "machine": machine(),
-    }
-    stopped = f"Stopped in {notebook.name}, whose outputs stay as they were."
-    entry = executed(notebook, node, title, stopped, folder, hub, console)
-    if failure := entry.pop("failure"):
-        show.show_failure(console, notebook.name, failure, kept_at(folder, notebook))
-        return False
-    _write(notebook, node, entry | rests)
-    return True

@@ -7,36 +7,26 @@ from nbformat import NotebookNode
 from rich.console import Console
 
 from smol_course.errors import CourseError
+from smol_course.exercises import read_answer
 from smol_course.runner import show
 from smol_course.runner.kernel import environment, execute, said
 from smol_course.runner.sources import one_notebook, read_ipynb, tags
 
-CHECK = "application/vnd.smol.check+json"
 _SETUP = {"parameters", "setup"}
 # Setup may load a model, or fetch one. An exercise cell defines a function or a few values, and a check has a limit of
 # 10 seconds of its own, which one call into C escapes.
 SETUP_SECONDS, SECONDS = 900, 60
 
 
-def _opened(target: str) -> tuple[NotebookNode, Path]:
-    """The learner's notebook and its folder; a target such as 1/chat_templates means the notebook in its module."""
-    path = Path(target)
+def check(target: str, console: Console) -> int:
+    """Check a learner's notebook, print each answer and return 0 if all are right, else 1. Raises CourseError."""
+    path, notebook = Path(target), None
     if path.suffix != ".ipynb":
         notebook = one_notebook(target)
         path = notebook.ipynb
-        if not path.is_file():
-            return notebook.read(), path.parent
     elif not path.is_file():
         raise CourseError(f"There is no notebook {target}: give its path, or a name such as 1/chat_templates.")
-    return read_ipynb(path), path.parent
-
-
-def check(target: str, console: Console) -> int:
-    """Check a learner's notebook, print each answer, and return 0 if every exercise is solved, else 1.
-
-    Raises CourseError if there is no such notebook, it has no check cells, or its setup cells fail.
-    """
-    node, folder = _opened(target)
+    node = notebook.read() if notebook and not path.is_file() else read_ipynb(path)
     cells = [cell for cell in node.cells if cell.cell_type == "code" and tags(cell) & {*_SETUP, "exercise", "check"}]
     if not any("check" in tags(cell) for cell in cells):
         raise CourseError(f"{target} has no check cells: they were deleted, or it is not a notebook of this course.")
@@ -45,7 +35,7 @@ def check(target: str, console: Console) -> int:
     many = sum("exercise" in tags(cell) for cell in cells)
     ran = "only the cells of its parameters, setup, exercises and checks run"
     show.say(console, f"Checking {target}: {many} exercise{'s' * (many != 1)}; {ran}.")
-    _run(node, [cell for cell in cells if cell.source.strip()], target, folder)
+    _run(node, [cell for cell in cells if cell.source.strip()], target, path.parent)
     answers = list(_answers(cells))
     for line, _ in answers:
         show.say(console, line)
@@ -58,15 +48,12 @@ def _run(node: NotebookNode, cells: list[NotebookNode], target: str, folder: Pat
     while waiting:
         again = [cell for cell in cells[: -len(waiting)] if tags(cell) & _SETUP]
         node.cells = [*again, *waiting]
-        done = execute(node, folder, environment(None, False), keep_going=True, seconds=_seconds)
+        limits = {"seconds": lambda cell: SETUP_SECONDS if tags(cell) & _SETUP else SECONDS}
+        done = execute(node, folder, environment(None, False), keep_going=True, **limits)
         failed = next((error for cell in cells if tags(cell) & _SETUP and (error := said(cell))), None)
         if failed:
             raise CourseError(f"The setup of {target} does not run, so nothing can be checked: {failed}")
         waiting = waiting[done.reached - len(again) :]
-
-
-def _seconds(cell: NotebookNode) -> float:
-    return SETUP_SECONDS if tags(cell) & _SETUP else SECONDS
 
 
 def _answers(cells: list[NotebookNode]) -> Iterator[tuple[str, bool]]:
@@ -77,7 +64,7 @@ def _answers(cells: list[NotebookNode]) -> Iterator[tuple[str, bool]]:
         if error and (checked or not before):
             continue
         begins = f"cell that begins `{cell.source.strip().partition(chr(10))[0]}`"
-        answers = [answer for output in cell.outputs if checked and (answer := _answer(output))]
+        answers = [answer for output in cell.outputs if checked and (answer := read_answer(output))]
         error = said(cell)
         yield from answers
         if error:
@@ -86,12 +73,3 @@ def _answers(cells: list[NotebookNode]) -> Iterator[tuple[str, bool]]:
             yield f"The {begins} gives no answer: take it afresh from the course's notebook.", False
         if "NameError" in f"{error} {answers}":
             yield "A check runs no other cells: let the exercise's cell define what it uses beyond the setup.", False
-
-
-def _answer(output: NotebookNode) -> tuple[str, bool] | None:
-    """The text of an output that is the answer of a check, and whether it is right; None for any other output."""
-    data = output.get("data", {})
-    told, text = data.get(CHECK), data.get("text/plain")
-    if isinstance(told, dict) and isinstance(told.get("exercise"), str) and isinstance(text, str):
-        return f"{told['exercise']}: {text}", told.get("verdict") == "right"
-    return None

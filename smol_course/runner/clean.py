@@ -48,13 +48,9 @@ def tidy(node: NotebookNode, metadata: dict[str, Any]) -> NotebookNode:
     """Give the notebook nothing but the metadata that git needs, and cell ids that only a changed cell changes."""
     strip_residue(node)
     node.nbformat, node.nbformat_minor = 4, 5
-    node.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-            "smol": metadata,
-        }
-    )
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    wanted = {"kernelspec": kernel, "language_info": {"name": "python"}, "smol": metadata}
+    node.metadata = nbformat.from_dict(wanted)
     seen: dict[str, int] = {}
     for cell in node.cells:
         cell.metadata = nbformat.from_dict({"tags": sorted(tags(cell))} if tags(cell) else {})

@@ -2,7 +2,6 @@
 
 import platform
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,12 +26,6 @@ def describe() -> list[tuple[str, str, str]]:
         except (CourseError, OSError) as error:
             rows.append((what, "cannot be used", str(error)))
     return rows
-
-
-def _python() -> tuple[str, str]:
-    right = sys.version_info >= (3, 11)
-    advice = "" if right else "The course needs Python 3.11: `uv sync` installs one, or get it from python.org."
-    return platform.python_version(), advice
 
 
 def _cores() -> tuple[str, str]:
@@ -66,9 +59,8 @@ def _torch() -> tuple[str, str]:
         import torch
     except (ImportError, OSError, RuntimeError) as error:  # what a broken installation raises
         return f"cannot be imported ({error})", "Install the course again, as its README says."
-    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
-    if torch.version.hip:
-        build = f"ROCm {torch.version.hip}"
+    kinds = {"ROCm": torch.version.hip, "CUDA": torch.version.cuda}
+    build = next((f"{kind} {version}" for kind, version in kinds.items() if version), "CPU")
     where, fault = accelerator()
     name = torch.cuda.get_device_name(0) if where == "cuda" else {"mps": "Apple GPU", "cpu": "no GPU used"}[where]
     if where == "cpu" and not fault and shutil.which("nvidia-smi"):
@@ -96,7 +88,7 @@ def _kernel() -> tuple[str, str]:
 
 
 _ROWS: dict[str, Callable[[], tuple[str, str]]] = {
-    "Python": _python,
+    "Python": lambda: (platform.python_version(), ""),
     "Cores": _cores,
     "Memory": _memory,
     "Cache": lambda: _place(cache_folder(), "set SMOL_CACHE"),

@@ -29,11 +29,7 @@ _ATTRIBUTES = {"alt", "class", "colspan", "height", "open", "rowspan", "title", 
 
 
 def write_report(folder: Path, title: str, chosen: list[Notebook], state: dict[str, Any]) -> Path:
-    """Write ``report.html`` into the run folder and return its path.
-
-    ``state`` is the run's state: its ``notebooks`` contain each executed notebook's file name, costs and results, and
-    where it failed. Notebooks that did not run are left out.
-    """
+    """Write ``report.html`` on a run's state into its folder, without notebooks that did not run; return its path."""
     entries = state["notebooks"]
     files = jinja2.FileSystemLoader(Path(__file__).parent)
     page = jinja2.Environment(loader=files, autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -67,10 +63,8 @@ def _executed(entry: dict[str, Any], notebook: Notebook, folder: Path) -> dict[s
 
 
 def _moved(link: re.Match[str], notebook: Notebook, folder: Path) -> str:
-    """The link or image of a notebook as the page needs it: a file of the course is found from the run folder.
-
-    Images count from the repository's root: nbconvert embeds no file outside the folder it is given.
-    """
+    """The link or image of a notebook as the page needs it: a file of the course is found from the run folder."""
+    # Images count from the repository's root: nbconvert embeds no file outside the folder it is given.
     mark, text, target = link.groups()
     path, root = (notebook.source.parent / target).resolve(), notebook.root.resolve()
     if re.match(r"[\w.+-]+:|[/#]", target) or not (path.exists() and path.is_relative_to(root)):

@@ -49,11 +49,9 @@ def label(targets: list[str]) -> str:
 def _held(folder: Path) -> FileLock | None:
     """The run folder's lock, taken; None if another process is at work in it, or it cannot be written."""
     lock = FileLock(folder / ".lock")
-    try:
+    with suppress(OSError):
         lock.acquire(timeout=0)
-    except OSError:
-        return None
-    return lock
+    return lock if lock.is_locked else None
 
 
 def _unfinished(request: dict[str, Any]) -> tuple[Path, dict[str, Any], FileLock] | None:
@@ -84,13 +82,9 @@ def _is_whole(entry: Any, folder: Path) -> bool:
 
 def _done_before(chosen: list[Notebook], state: dict[str, Any]) -> list[str]:
     """The names of the notebooks that ran without failing and whose sources are still the same."""
-    return [
-        notebook.name
-        for notebook in chosen
-        if (entry := state["notebooks"].get(notebook.name))
-        and entry["sources_sha256"] == sources_sha256(notebook)
-        and not changed_files(entry.get("opened", {}), notebook.root)
-    ]
+    done = [(notebook, state["notebooks"][notebook.name]) for notebook in chosen if notebook.name in state["notebooks"]]
+    same = [(notebook, entry) for notebook, entry in done if entry["sources_sha256"] == sources_sha256(notebook)]
+    return [notebook.name for notebook, entry in same if not changed_files(entry.get("opened", {}), notebook.root)]
 
 
 def executed(
@@ -103,10 +97,9 @@ def executed(
     console: Console,
     servers: ForkServers | None = None,
 ) -> dict[str, Any]:
-    """Execute a notebook's cells, with ``folder`` as the run folder, and live progress under the title.
+    """Execute a notebook's cells in the run folder and return costs, results, the files opened, and how it failed.
 
-    They are saved as `kept_at` says, also after an interruption: as far as they got. That one is said by ``stopped``,
-    and passes through. Return what is to be noted: costs, results, the files that were opened, and how it failed.
+    They are saved as `kept_at` says, as far as they got. An interruption is said by ``stopped``, and passes through.
     """
     try:
         with show.watching(console, title, node) as on_cell:
@@ -142,30 +135,27 @@ def run(targets: list[str], given: list[str], hub: bool, fresh: bool, console: C
     chosen = notebooks(targets)
     values = settings_for(chosen, given)
     request = json.loads(json.dumps({"parameters": values, "hub": hub or hub_allowed()}))
-    unfinished = None if fresh else _unfinished(request)
-    if unfinished:
-        folder, state, lock = unfinished
-    else:
+    if fresh or not (unfinished := _unfinished(request)):
         folder = new_folder(label(targets))
-        state, lock = {"request": request, "finished": False, "notebooks": {}}, _held(folder)
+        unfinished = folder, {"request": request, "finished": False, "notebooks": {}}, _held(folder)
+    folder, state, lock = unfinished
     try:
         with ForkServers() as servers:
-            return _run_all(chosen, values, hub, folder, state, console, servers if len(chosen) > 1 else None)
+            return _run_all(chosen, values, folder, state, console, servers if len(chosen) > 1 else None)
     finally:
         lock.release()
 
 
 def _run_all(
     chosen: list[Notebook],
-    values: dict[str, Any],
-    hub: bool,
+    values: dict,
     folder: Path,
     state: dict[str, Any],
     console: Console,
     servers: ForkServers | None,
 ) -> int:
-    before, entries = _done_before(chosen, state), state["notebooks"]
-    if before:
+    entries, hub = state["notebooks"], state["request"]["hub"]
+    if before := _done_before(chosen, state):
         again = "the same command with --fresh runs them again"
         show.say(console, f"Going on in {folder.name}: {', '.join(before)} done already ({again}).")
     for place, notebook in enumerate(chosen, start=1):
@@ -177,9 +167,8 @@ def _run_all(
         stopped = f"Stopped in {notebook.name}; {kept}.\nThe same command (without --fresh) goes on from here."
         title = f"{place}/{len(chosen)} {notebook.name}"
         entry = executed(notebook, node, title, stopped, folder, hub, console, servers)
-        status = "failed" if entry["failure"] else "done"
-        entry |= {"sources_sha256": sources, "status": status, "executed": kept_at(folder, notebook).name}
-        entries[notebook.name] = entry
+        entry |= {"sources_sha256": sources, "status": "failed" if entry["failure"] else "done"}
+        entries[notebook.name] = entry | {"executed": kept_at(folder, notebook).name}
         if entry["failure"]:
             break
     else:
@@ -187,7 +176,7 @@ def _run_all(
     state["notebooks"] = {notebook.name: entries[notebook.name] for notebook in chosen if notebook.name in entries}
     _save(folder, state)
     _conclude(folder, chosen, state, console)
-    return 0 if state["finished"] else 1
+    return int(not state["finished"])
 
 
 def _save(folder: Path, state: dict[str, Any]) -> None:
@@ -196,16 +185,15 @@ def _save(folder: Path, state: dict[str, Any]) -> None:
 
 def _conclude(folder: Path, chosen: list[Notebook], state: dict[str, Any], console: Console) -> None:
     """Say what failed, what came out, what it took and where to look next; the report has the rest."""
-    entries = state["notebooks"]
+    entries, last = state["notebooks"], chosen[-1]
     failed = {name: entry for name, entry in entries.items() if entry["status"] == "failed"}
-    title = chosen[0].name if len(chosen) == 1 else f"{len(chosen)} notebooks"
+    title = last.name if len(chosen) == 1 else f"{len(chosen)} notebooks"
     report = write_report(folder, f"smol-course: {title}", chosen, state)
     for name, entry in failed.items():
         show.say(console, "")
         show.show_failure(console, name, entry["failure"], folder / entry["executed"])
     show.say(console, "")
     show.show_results(console, {name: entry["results"] for name, entry in entries.items() if name not in failed})
-    last = chosen[-1]
     show.say(console, f"\n{words.costs(entries)}.\nReport: {report}")
     if failed:
         show.fold(console, "When that is mended, the same command goes on from here.")

@@ -34,10 +34,7 @@ def fold(console: Console, text: str, indent: str = "", style: str | None = None
 
 @contextmanager
 def watching(console: Console, title: str, node: NotebookNode) -> Iterator[Callable[[int], None]]:
-    """Show which cell runs and the time gone; without a terminal a plain line now and then.
-
-    Yields what is to be called with the number of each code cell, from 1, before it runs.
-    """
+    """Show which cell runs and the time gone, in a terminal or by plain lines. Yields the ``on_cell`` of `execute`."""
     cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in node.cells)
     if console.is_terminal:
         columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[cell]}"), TimeElapsedColumn()

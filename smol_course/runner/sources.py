@@ -24,42 +24,19 @@ _MODULE = re.compile(r"\d+_\w+")
 _TARGET = re.compile(r"(?P<module>\d+(?:_\w+)?)(?:/(?:notebooks/)?(?P<topic>\w+)(?:\.ipynb|\.py)?)?")
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)
 class Notebook:
     """One notebook of the course; ``name`` is what the learner types, such as ``1/chat_templates``."""
 
     name: str
     source: Path
 
-    @property
-    def topic(self) -> str:
-        """The stem that the notebook shares with its lesson, solutions and study."""
-        return self.source.stem
-
-    @property
-    def module(self) -> Path:
-        """The module's folder."""
-        return self.source.parents[1]
-
-    @property
-    def root(self) -> Path:
-        """The course's folder."""
-        return self.source.parents[2]
-
-    @property
-    def ipynb(self) -> Path:
-        """The derived notebook with outputs; it need not exist yet."""
-        return self.source.with_suffix(".ipynb")
-
-    @property
-    def study(self) -> Path:
-        """The file that defines the study's RUNS; most notebooks that train have one."""
-        return self.module / "studies" / f"{self.topic}.py"
-
-    @property
-    def study_results(self) -> Path:
-        """The study's results, written by ``smol study``."""
-        return self.study.with_suffix(".json")
+    def __post_init__(self) -> None:
+        self.topic = self.source.stem  # which its lesson, solutions and study share
+        self.module, self.root = self.source.parents[1], self.source.parents[2]  # the module's and the course's folder
+        self.ipynb = self.source.with_suffix(".ipynb")  # derived, with outputs; it need not exist yet
+        self.study = self.module / "studies" / self.source.name  # defines RUNS; most that train have one
+        self.study_results = self.study.with_suffix(".json")  # written by ``smol study``
 
     def read(self) -> NotebookNode:
         """Return the text source as a notebook without outputs. Raises CourseError if its header is misplaced."""
@@ -70,10 +47,7 @@ class Notebook:
 
 
 def read_ipynb(path: Path) -> NotebookNode:
-    """Return a notebook file's content, each cell with a kind, a text, and tags that are texts.
-
-    Raises CourseError for what is no such file.
-    """
+    """Return a notebook file's content, each cell with a kind, a text and tags of texts. Raises CourseError."""
     if path.is_file() and path.stat().st_size > MOST_BYTES:
         raise CourseError(f"{path} has more than {MOST_BYTES // 1_000_000} MB: clear its outputs in Jupyter.")
     try:
@@ -102,18 +76,16 @@ def number(module: Path) -> str:
 
 def _topics(module: Path) -> list[Notebook]:
     """The module's notebooks in the order in which its README names them; unnamed ones come last."""
-    readme = module / "README.md"
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    text = "".join(readme.read_text(encoding="utf-8") for readme in module.glob("README.md"))
     places = {path: text.find(f"notebooks/{path.stem}.ipynb") for path in (module / "notebooks").glob("*.py")}
     sources = sorted(places, key=lambda path: (places[path] < 0, places[path], path.stem))
     return [Notebook(f"{number(module)}/{path.stem}", path) for path in sources]
 
 
 def notebooks(targets: Iterable[str] = ()) -> list[Notebook]:
-    """Return the notebooks that the targets name, each once, in order.
+    """Return the notebooks that the targets name, each once, in order; no target means all.
 
-    A target is ``all``, a module (``1``) or a notebook (``1/chat_templates``, or its path); no target means all. Raises
-    CourseError for a target that does not exist, naming those that do.
+    A target is ``all``, a module (``1``) or a notebook (``1/chat_templates``, or its path). Raises CourseError.
     """
     known = [notebook for module in modules() for notebook in _topics(module)]
     chosen: dict[str, Notebook] = {}
@@ -150,10 +122,7 @@ def tags(cell: NotebookNode) -> set[str]:
 
 
 def parameters(node: NotebookNode, name: str) -> dict[str, Any]:
-    """Return the names and default values of the cell tagged ``parameters``; ``name`` is for the message.
-
-    Raises CourseError if the cell holds anything but assignments of literals, and imports from the course.
-    """
+    """Return the names and defaults of the cell tagged ``parameters``. Raises CourseError for a line of no literal."""
     lines = _parameter_lines(node)
     for line in lines:
         if given(line) is None:
@@ -172,11 +141,7 @@ _KINDS[type(None)] = "number(-1e300, or_none=True)"
 
 
 def fit(name: str, value: Any, default: Any, written: str | None = None) -> Any:
-    """Return the value in the type of the parameter's default (an int does for a float).
-
-    ``written`` is the range as the notebook states it; without one, the default's type is. Raises CourseError for a
-    value outside.
-    """
+    """Return the value in its default's type. Raises CourseError outside the written range, or else that type."""
     must(name, value, written or _KINDS[type(default)])
     return float(value) if isinstance(default, float) else value
 

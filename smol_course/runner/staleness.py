@@ -25,6 +25,8 @@ NOT_IN_STUDIES = {"exercise", "check", "study", "install"}
 _GENERATED = re.compile(rb"(<!--smol:.*?-->).*?(<!--/smol-->)", re.DOTALL)
 # What a run folder or a learner's copy holds is no source; nor are outputs, which are derived from one.
 _NO_SOURCES = re.compile(r"runs/|.*\.ipynb$|.*\.(lock|tmp)$|(.*/)?__pycache__/")
+# A model or an adapter is one thing: any file of its folder stands for all of them.
+_ARTIFACT = re.compile(r"^((?:.*?/)??artifacts/[^/]+)/.+")
 
 
 def cells_sha256(cells: Iterable[NotebookNode]) -> str:
@@ -33,10 +35,7 @@ def cells_sha256(cells: Iterable[NotebookNode]) -> str:
 
 
 def working(cells: Iterable[NotebookNode]) -> list[NotebookNode]:
-    """Return the code cells that do something where results are measured.
-
-    Left out are those of comments and imports from the course only, and the one that installs the course on Colab.
-    """
+    """Return the code cells but those of comments and imports from the course only, and the one that installs it."""
     code = (cell for cell in cells if cell.cell_type == "code" and "install" not in tags(cell))
     return [cell for cell in code if cell_shape(cell.source)]
 
@@ -59,10 +58,7 @@ def study_node(notebook: Notebook) -> NotebookNode:
 
 
 def study_sha256(notebook: Notebook) -> str:
-    """Return the hash of what the study's code does.
-
-    The parameters' cell is left out: each run's record holds the values that it had.
-    """
+    """Return the hash of what the study's code does, its parameters aside: each run's record holds their values."""
     return code_sha256(cell for cell in study_node(notebook).cells if "parameters" not in tags(cell))
 
 
@@ -78,29 +74,14 @@ def requirements_sha256(root: Path) -> str:
     return hashlib.sha256(pins.read_bytes().replace(b"\r\n", b"\n")).hexdigest() if pins.is_file() else ""
 
 
-# --- Files that were opened ---------------------------------------------------------------------------------
-
-
 def opened_hashes(names: Iterable[str], root: Path) -> dict[str, str]:
-    """Return a short hash of each source among the opened files, by its path from ``root``.
-
-    A model or an adapter is one thing: any file of its folder stands for all of them.
-    """
-    sources = {_thing(name) for name in names if not _NO_SOURCES.match(name) and (root / name).is_file()}
-    return {name: file_hash(root / name) for name in sorted(sources)}
-
-
-def _thing(name: str) -> str:
-    parts = name.split("/")
-    return "/".join(parts[: parts.index("artifacts") + 2]) if "artifacts" in parts[:-2] else name
+    """Return a short hash of each source among the opened files, by its path from ``root``."""
+    sources = [name for name in names if not _NO_SOURCES.match(name) and (root / name).is_file()]
+    return {name: file_hash(root / name) for name in sorted({_ARTIFACT.sub(r"\1", name) for name in sources})}
 
 
 def file_hash(path: Path) -> str:
-    """Return 12 characters that stand for what a file or folder says; "" if it is not there.
-
-    Of Markdown, generated numbers do not count, of a study's results, what is noted beside them, and of no text its
-    line ends.
-    """
+    """Return 12 characters for what a file or folder says, generated numbers and line ends aside; "" if it is gone."""
     if path.is_dir():
         return sha256_of(sorted(file for file in path.rglob("*") if file.is_file()))[:12]
     if not path.is_file():
@@ -109,7 +90,7 @@ def file_hash(path: Path) -> str:
     if path.suffix == ".md":
         said = _GENERATED.sub(rb"\1\2", said)
     if path.suffix == ".json" and path.parent.name == "studies":
-        runs = json.loads(said)["runs"]
+        runs = json.loads(said)["runs"]  # what is noted beside their numbers does not count
         for run in runs.values():
             run.pop("opened", None)
         said = json.dumps(runs, sort_keys=True).encode()
@@ -119,9 +100,6 @@ def file_hash(path: Path) -> str:
 def changed_files(opened: dict[str, str], root: Path) -> list[str]:
     """Return the files that no longer say what they said when they were opened."""
     return [name for name, known in opened.items() if file_hash(root / name) != known]
-
-
-# --- Verdicts -----------------------------------------------------------------------------------------------
 
 
 def recorded(notebook: Notebook) -> dict[str, Any]:
@@ -140,10 +118,7 @@ def outputs_stand(notebook: Notebook) -> str | None:
 
 
 def stale(notebook: Notebook) -> str | None:
-    """Say in one sentence what of the outputs in git no longer matches the sources, or return None.
-
-    Other pinned requirements, and other code of the package, only warn.
-    """
+    """Say in one sentence what of the outputs in git no longer matches the sources, or return None."""
     build = f"run `smol build {notebook.name}`"
     if reason := outputs_stand(notebook):
         return f"{notebook.name}: {reason}: {build}."
@@ -165,12 +140,9 @@ def _warn(notebook: Notebook, known: dict[str, Any], package: dict[str, str], wh
 
 def stale_run(run: dict[str, Any] | None, wanted: dict[str, Any], root: Path) -> bool:
     """Say whether a study has no run with these values of the parameters, or one that opened other files."""
-    return run is None or values(run) != wanted or bool(changed_files(run.get("opened", {}), root))
-
-
-def values(run: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that all parameters had in a study's run: those it gives, and the defaults of the others."""
-    return run["defaults"] | run["parameters"]
+    if run is None or run["defaults"] | run["parameters"] != wanted:
+        return True
+    return bool(changed_files(run.get("opened", {}), root))
 
 
 def _stale_study(notebook: Notebook) -> str | None:
@@ -193,7 +165,5 @@ def _stale_study(notebook: Notebook) -> str | None:
 
 def edited(notebook: Notebook) -> bool:
     """Say whether someone edited the ``.ipynb`` itself: its cells are neither the source's nor what was built."""
-    if not notebook.ipynb.is_file():
-        return False
-    present = cells_sha256(read_ipynb(notebook.ipynb).cells)
-    return present not in {cells_sha256(notebook.read().cells), recorded(notebook).get("cells_sha256")}
+    unedited = {cells_sha256(notebook.read().cells), recorded(notebook).get("cells_sha256")}
+    return notebook.ipynb.is_file() and cells_sha256(read_ipynb(notebook.ipynb).cells) not in unedited

@@ -25,18 +25,14 @@ from smol_course.runner.sources import Notebook, fit, one_notebook, parameters
 def _runs(notebook: Notebook, only: str | None) -> dict[str, dict[str, Any]]:
     """The runs that the study defines, checked against the notebook's parameters."""
     if not notebook.study.is_file():
-        raise CourseError(
-            f"{notebook.name} has no study: {notebook.study.name} is not in {notebook.study.parent.name}/."
-        )
+        raise CourseError(f"{notebook.name} has no study: {notebook.study.name} is not in studies/.")
     runs = runpy.run_path(str(notebook.study)).get("RUNS", {})
     defaults = parameters(notebook.read(), notebook.name)
     for name, run in runs.items():
         for key, value in run["parameters"].items():
             if key not in defaults:
-                known = ", ".join(defaults) or "none"
-                raise CourseError(
-                    f"Run {name!r} sets {key!r}, which is no parameter of {notebook.name}; it has: {known}."
-                )
+                wrong = f"Run {name!r} sets {key!r}, which is no parameter of {notebook.name}"
+                raise CourseError(f"{wrong}; it has: {', '.join(defaults) or 'none'}.")
             run["parameters"][key] = fit(key, value, defaults[key])
         run["defaults"] = {key: value for key, value in defaults.items() if key not in run["parameters"]}
     if only is not None and only not in runs:
@@ -46,32 +42,24 @@ def _runs(notebook: Notebook, only: str | None) -> dict[str, dict[str, Any]]:
 
 def _surprise(run: dict[str, Any], failed: str | None) -> str | None:
     """What is wrong with the way a run ended, or None if it ended as expected."""
-    expected = run.get("fails")
-    if failed == expected or (expected and failed and expected in failed):
-        return None
-    ended = f"failed with: {failed}" if failed else "did not"
-    return f"should have failed with {expected!r} and {ended}" if expected else ended
-
-
-def _recorded(notebook: Notebook, sources: str) -> dict[str, Any]:
-    """The results so far, or empty ones if the sources changed since."""
-    with suppress(OSError, ValueError, KeyError):
-        recorded = json.loads(notebook.study_results.read_text(encoding="utf-8"))
-        if recorded["sources_sha256"] == sources:
-            return recorded["runs"]
-    return {}
+    ended, expected = f"failed with: {failed}" if failed else "did not", run.get("fails")
+    if not expected:
+        return ended if failed else None
+    return None if failed and expected in failed else f"should have failed with {expected!r} and {ended}"
 
 
 def study(target: str, only: str | None, hub: bool, console: Console) -> int:
-    """Run the study of one notebook and return the exit status: 0, or 1 if a run ended unexpectedly.
+    """Run one notebook's study, or ``only`` one run of it; return the exit status: 0, or 1 if one ended unexpectedly.
 
-    ``only`` runs one run. Runs done already with the same sources and parameters are skipped. Raises CourseError for an
-    unknown target, run or parameter; KeyboardInterrupt passes through, when it is said what is kept.
+    Raises CourseError for an unknown target, run or parameter. KeyboardInterrupt passes through, after a word on it.
     """
     notebook = one_notebook(target)
     runs, sources = _runs(notebook, only), staleness.study_sha256(notebook)
-    wanted = [only] if only else list(runs)
-    done = {name: entry for name, entry in _recorded(notebook, sources).items() if name in runs}
+    wanted, done = [only] if only else list(runs), {}
+    with suppress(OSError, ValueError, KeyError):  # no results so far
+        recorded = json.loads(notebook.study_results.read_text(encoding="utf-8"))
+        if recorded["sources_sha256"] == sources:
+            done = {name: entry for name, entry in recorded["runs"].items() if name in runs}
     before = [name for name in wanted if _is_done(runs[name], done.get(name), notebook.root)]
     if before:
         show.say(console, f"Done already with these sources: {', '.join(before)}.")
@@ -86,9 +74,15 @@ def study(target: str, only: str | None, hub: bool, console: Console) -> int:
         entry = executed(notebook, node, f"{place}/{len(wanted)} {name}", stopped, folder / name, hub, console)
         failure = entry.pop("failure")
         done[name] = run | entry | {"failed": failure and failure["message"]}
-        _save(notebook, sources, {known: done[known] for known in runs if known in done})
-        kept = kept_at(folder, notebook).with_stem(name)
-        kept_at(folder / name, notebook).replace(kept)
+        study = {
+            "sources_sha256": sources,
+            "requirements_sha256": staleness.requirements_sha256(notebook.root),
+            "package": staleness.package_of(notebook, staleness.study_node(notebook)),
+            "machine": building.machine(),
+            "runs": {known: done[known] for known in runs if known in done},
+        }
+        save_text(notebook.study_results, json.dumps(study, indent=1, ensure_ascii=False) + "\n")
+        kept = kept_at(folder / name, notebook).replace(folder / f"{name}.ipynb")
         shutil.rmtree(folder / name, ignore_errors=True)  # a trained model is half a gigabyte: numbers are kept
         if surprise := _surprise(runs[name], done[name]["failed"]):
             status = 1
@@ -101,16 +95,5 @@ def study(target: str, only: str | None, hub: bool, console: Console) -> int:
 
 
 def _is_done(run: dict[str, Any], entry: dict[str, Any] | None, root: Path) -> bool:
-    wanted = json.loads(json.dumps(staleness.values(run)))
+    wanted = json.loads(json.dumps(run["defaults"] | run["parameters"]))
     return not staleness.stale_run(entry, wanted, root) and not _surprise(run, entry["failed"])
-
-
-def _save(notebook: Notebook, sources: str, runs: dict[str, Any]) -> None:
-    study = {
-        "sources_sha256": sources,
-        "requirements_sha256": staleness.requirements_sha256(notebook.root),
-        "package": staleness.package_of(notebook, staleness.study_node(notebook)),
-        "machine": building.machine(),
-        "runs": runs,
-    }
-    save_text(notebook.study_results, json.dumps(study, indent=1, ensure_ascii=False) + "\n")

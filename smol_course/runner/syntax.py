@@ -44,13 +44,11 @@ def parsed(source: str) -> ast.Module | None:
 
 def cell_shape(source: str) -> Any:
     """Return what a code cell does; [] for one of comments and imports from the package only."""
-    tree = parsed(source)
-    return source.replace("\r\n", "\n").rstrip() if tree is None else shape([_plain(line) for line in tree.body])
-
-
-def _plain(line: ast.stmt) -> ast.stmt:
-    """The statement without an annotation, which says what may be assigned and does nothing."""
-    return ast.Assign([line.target], line.value) if isinstance(line, ast.AnnAssign) and line.value else line
+    if (tree := parsed(source)) is None:
+        return source.replace("\r\n", "\n").rstrip()
+    # An annotation says what may be assigned, and does nothing.
+    body = [ast.Assign([n.target], n.value) if isinstance(n, ast.AnnAssign) and n.value else n for n in tree.body]
+    return shape(body)
 
 
 def digest(content: Any) -> str:
@@ -58,21 +56,13 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-# --- What a notebook uses of the package --------------------------------------------------------------------
-
-
 def package_hashes(sources: Iterable[str], root: Path) -> dict[str, str]:
-    """Return, for each name that the cells import from the package, a short hash of its definition and of what it uses.
-
-    ``root`` is the folder that holds the package. Exercise checks are left out.
-    """
+    """Return a short hash of the code behind each name that cells import from the package in ``root``, checks aside."""
     hashes = {}
     for tree in filter(None, map(parsed, sources)):
         for module, name, alias in _imports(tree):
             if not f"{module}.".startswith(f"{_CHECKS}."):
-                used = _Reach(root)
-                used.follow(module, name, tree, alias)
-                hashes[alias] = digest(sorted(used.definitions))[:8]
+                hashes[alias] = digest(_reached(root, module, name, tree, alias))[:8]
     return dict(sorted(hashes.items()))
 
 
@@ -105,40 +95,41 @@ def _names_bound(statement: ast.stmt) -> set[str]:
     return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
 
 
-class _Reach:
-    """Collects the definitions that a name needs, inside the package."""
+def _reached(root: Path, module: str, name: str, user: ast.AST, alias: str) -> list[str]:
+    """The definitions inside the package that a name needs which ``user`` imports as ``alias``."""
+    definitions: set[str] = set()
+    seen: set[tuple[Path, str]] = set()
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.definitions, self.seen = root, set(), set()
+    def file_of(module: str) -> Path | None:
+        place = root.joinpath(*module.split("."))
+        return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
-    def follow(self, module: str, name: str, user: ast.AST, alias: str) -> None:
+    def follow(module: str, name: str, user: ast.AST, alias: str) -> None:
         """Add what ``module`` binds to ``name``; where that is itself a module, what ``user`` takes from it."""
-        inner = self._file(f"{module}.{name}")
-        if inner:
+        if inner := file_of(f"{module}.{name}"):
             attributes = (node for node in ast.walk(user) if isinstance(node, ast.Attribute))
             taken = {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == alias}
             for attribute in sorted(taken or set(_module(inner.read_text(encoding="utf-8"))[0])):
-                self._add(inner, attribute)
-        elif file := self._file(module):
-            self._add(file, name)
+                add(inner, attribute)
+        elif file := file_of(module):
+            add(file, name)
 
-    def _file(self, module: str) -> Path | None:
-        place = self.root.joinpath(*module.split("."))
-        return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
-
-    def _add(self, file: Path, name: str) -> None:
-        if (file, name) in self.seen:
+    def add(file: Path, name: str) -> None:
+        if (file, name) in seen:
             return
-        self.seen.add((file, name))
+        seen.add((file, name))
         bound, imports = _module(file.read_text(encoding="utf-8"))
         if name in imports:
-            self.follow(*imports[name], ast.Module([], []), name)
+            follow(*imports[name], ast.Module([], []), name)
         for statement in bound.get(name, []):
-            self.definitions.add(json.dumps(shape(statement)))
+            definitions.add(json.dumps(shape(statement)))
             for module, inner, alias in _imports(statement):
-                self.follow(module, inner, statement, alias)
+                follow(module, inner, statement, alias)
             for used in sorted({node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}):
                 if used in imports:
-                    self.follow(*imports[used], statement, used)
+                    follow(*imports[used], statement, used)
                 elif used in bound:
-                    self._add(file, used)
+                    add(file, used)
+
+    follow(module, name, user, alias)
+    return sorted(definitions)

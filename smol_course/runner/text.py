@@ -9,13 +9,14 @@ import json
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from smol_course.errors import CourseError
 from smol_course.exercises import LEVELS, all_exercises
 from smol_course.files import save_text
-from smol_course.runner.sources import Notebook, modules, notebooks
+from smol_course.runner.sources import modules, notebooks
 from smol_course.runner.staleness import recorded
 from smol_course.runner.words import duration, interval, memory, percent
 from smol_course.settings import address, repository
@@ -24,16 +25,6 @@ _PLACE = re.compile(r"(<!--smol:(\w+)((?: [^\s>]+)*)(?: ?|\n(.*?)\n)-->)(.*?)(<!
 _BAR = re.compile(r"(?<!\\)\|")  # one that no backslash stands before
 _PLAIN = re.compile(r"[-−\d.,]*( %)?")
 NOT_YET = "not measured yet"
-
-
-def _study_run(notebook: Notebook, run: str) -> dict[str, Any]:
-    """What a run of the notebook's study left, or nothing if the study has no results yet."""
-    if not notebook.study_results.is_file():
-        return {}
-    runs = json.loads(notebook.study_results.read_text(encoding="utf-8"))["runs"]
-    if run not in runs:
-        raise CourseError(f"the study of {notebook.name} has no run {run!r}; it has: {', '.join(runs)}.")
-    return runs[run]
 
 
 def _link(said: str, target: Path, page: Path) -> str:
@@ -70,8 +61,7 @@ def _modules(page: Path) -> str:
     rows = []
     for module in modules():
         readme = module / "README.md"
-        said = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-        heading = re.search(r"^# +(.+?) *$", said, re.MULTILINE)
+        heading = re.search(r"^# +(.+?) *$", readme.read_text(encoding="utf-8"), re.MULTILINE)
         every = [notebook for notebook in notebooks() if notebook.module == module]
         link = _link(heading[1] if heading else module.name, readme, page)
         rows.append((link, str(len(every)), *_cost(*map(recorded, every))))
@@ -79,21 +69,22 @@ def _modules(page: Path) -> str:
 
 
 def _value(page: Path, name: str, number: str, form: str) -> str:
-    """A recorded number in one of the forms ``%``, ``%ci``, ``x`` or a format spec such as ``.2f``.
-
-    ``number`` is what the notebook recorded (the same as ``notebook:number``), or ``run:number`` for a run of its
-    study.
-    """
+    """A number that the notebook recorded (or a run of its study, as ``run:number``), written in one of the forms."""
     (notebook,) = notebooks([name])
     run, _, number = number.rpartition(":")
-    built = recorded(notebook) if run in ("", "notebook") else _study_run(notebook, run)
+    built = recorded(notebook)
+    if run not in ("", "notebook"):
+        study = notebook.study_results
+        runs = json.loads(study.read_text(encoding="utf-8"))["runs"] if study.is_file() else {run: {}}
+        if run not in runs:
+            raise CourseError(f"the study of {name} has no run {run!r}; it has: {', '.join(runs)}.")
+        built = runs[run]
     if not built:
         return NOT_YET
     records = {record["name"]: record for record in built.get("results", [])}
     if number not in records:
         raise CourseError(f"{name} recorded no {number!r}; it recorded: {', '.join(records) or 'nothing'}.")
-    record = records[number]
-    value = record["value"]
+    record, value = records[number], records[number]["value"]
     if form == "%":
         return f"{percent(value)} %"
     if form == "x":
@@ -108,46 +99,32 @@ def _value(page: Path, name: str, number: str, form: str) -> str:
         raise CourseError(f"{form!r} is no form of a number: write %, %ci, x or a format such as .2f.") from error
 
 
-def _numbers(page: Path, notebook: str, text: str) -> str:
-    """The text with its references, ``{NUMBER FORM}`` or ``{NOTEBOOK NUMBER FORM}``, replaced by numbers."""
-
-    def number(reference: re.Match[str]) -> str:
-        words = reference[1].split()
-        if notebook and len(words) == 2:
-            words = [notebook, *words]
-        if len(words) != 3:
-            raise CourseError(f"{reference[0]} is no reference: write {{NUMBER FORM}} or {{NOTEBOOK NUMBER FORM}}.")
-        return _value(page, *words)
-
-    return re.sub(r"\{(.*?)\}", number, text)
+def _number(page: Path, notebook: str, reference: re.Match[str]) -> str:
+    """The number to which a reference, ``{NUMBER FORM}`` or ``{NOTEBOOK NUMBER FORM}``, refers."""
+    words = reference[1].split()
+    words = [notebook, *words] if notebook and len(words) == 2 else words
+    if len(words) != 3:
+        raise CourseError(f"{reference[0]} is no reference: write {{NUMBER FORM}} or {{NOTEBOOK NUMBER FORM}}.")
+    return _value(page, *words)
 
 
 def _runs(page: Path, notebook: str = "", *, lines: str) -> str:
-    """A table of recorded numbers, from its definition: a line for each column, a blank line, a line for each row.
-
-    A column is ``heading | template`` (the first one, of the rows' labels, a heading alone, or left out), a row ``label
-    | key``, and its key replaces each ``*`` of the templates. A row that does not fit gives its cells instead. An
-    indented line continues the one above.
-    """
+    """A table of recorded numbers from the lines of its mark, as `docs/contributing.md` defines them."""
     above, _, below = re.sub(r"\n +", " ", lines).partition("\n\n")
-    columns, rows = (
-        [[part.strip() for part in _BAR.split(line)] for line in part.splitlines()] for part in (above, below)
-    )
+    columns, rows = ([[p.strip() for p in _BAR.split(line)] for line in part.splitlines()] for part in (above, below))
     label = columns.pop(0)[0] if columns and len(columns[0]) == 1 else ""
     if not columns or not rows or any(len(column) != 2 for column in columns):
         raise CourseError("a table is lines `heading | template`, a blank line, then lines `label | key`.")
     table = []
     for name, *cells in rows:
         if len(cells) == 1 and "{" not in cells[0]:
-            bare = [heading for heading, template in columns if "*" not in template]
-            if bare:
+            if bare := [heading for heading, template in columns if "*" not in template]:
                 raise CourseError(f"the column {bare[0]!r} has no * for the row {name!r}, which gives a key only.")
             cells = [template.replace("*", cells[0]) for _, template in columns]
         if len(cells) != len(columns):
-            raise CourseError(
-                f"the row {name!r} has {len(cells)} cells beside its label, the table {len(columns)} columns."
-            )
-        table.append((name, *(_numbers(page, notebook, cell) for cell in cells)))
+            has = f"the row {name!r} has {len(cells)} cells beside its label"
+            raise CourseError(f"{has}, the table {len(columns)} columns.")
+        table.append((name, *(re.sub(r"\{(.*?)\}", partial(_number, page, notebook), cell) for cell in cells)))
     return _table((label, *(heading for heading, _ in columns)), table)
 
 
@@ -200,18 +177,13 @@ def _filled(page: Path, text: str) -> str:
 
 
 def refresh_text(write: bool) -> list[str]:
-    """Return the Markdown files (paths from the repository's root) whose generated text is stale.
-
-    With ``write`` they are filled in anew. Raises CourseError for a mark that it cannot fill, naming file and mark.
-    """
-    root = repository()
-    changed = []
-    for pattern in ("README.md", "[0-9]*_*/*.md", "docs/**/*.md"):
-        for page in sorted(root.glob(pattern)):
-            text = page.read_text(encoding="utf-8")
-            new = _filled(page, text)
-            if new != text:
-                changed.append(page.relative_to(root).as_posix())
-                if write:
-                    save_text(page, new)
+    """Return the pages whose generated text is stale, with ``write`` renewed. Raises CourseError for a wrong mark."""
+    root, changed = repository(), []
+    patterns = ("README.md", "[0-9]*_*/*.md", "docs/**/*.md")
+    for page in [page for pattern in patterns for page in sorted(root.glob(pattern))]:
+        text = page.read_text(encoding="utf-8")
+        if (new := _filled(page, text)) != text:
+            changed.append(page.relative_to(root).as_posix())
+            if write:
+                save_text(page, new)
     return changed

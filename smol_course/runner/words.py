@@ -23,10 +23,9 @@ def memory(megabytes: float) -> str:
 
 def costs(entries: dict[str, dict[str, Any]]) -> str:
     """Return what the notebooks of a run's state took together: their number, time and peak memory."""
-    seconds = sum(entry["seconds"] for entry in entries.values())
-    peak = max((entry["peak_mb"] for entry in entries.values()), default=0)
+    seconds, peaks = ([entry[key] for entry in entries.values()] for key in ("seconds", "peak_mb"))
     count = f"{len(entries)} notebook{'s' * (len(entries) != 1)}"
-    return f"{count} in {duration(seconds)}, at most {memory(peak)} of memory"
+    return f"{count} in {duration(sum(seconds))}, at most {memory(max(peaks))} of memory"
 
 
 def percent(share: float) -> str:
@@ -42,23 +41,22 @@ def is_share(record: Record) -> bool:
     return len(ends) == 3 or bool(_SHARE.search(record["name"]))
 
 
-def _plain(number: float) -> str:
-    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
+def _form(record: Record) -> Any:
+    """How its numbers are written, without a unit."""
+    return percent if is_share(record) else lambda n: f"{n:,.0f}" if abs(n) >= 1000 else f"{n:.3g}"
 
 
 def value(record: Record) -> str:
     """Return a recorded number with its unit: ``42 %``, ``68.2 s``, ``0.827``."""
-    if is_share(record):
-        return f"{percent(record['value'])} %"
-    return f"{_plain(record['value'])} {_UNITS.get(record['name'].rpartition('_')[2], '')}".strip()
+    unit = "%" if is_share(record) else _UNITS.get(record["name"].rpartition("_")[2], "")
+    return f"{_form(record)(record['value'])} {unit}".strip()
 
 
 def interval(record: Record, form: Any = None) -> str:
     """Return its 95 % interval, as ``31 to 54``, or nothing if it has none."""
-    if record.get("low") is None or record.get("high") is None:
-        return ""
-    form = form or (percent if is_share(record) else _plain)
-    return f"{form(record['low'])} to {form(record['high'])}"
+    form = form or _form(record)
+    ends = [form(end) for key in ("low", "high") if (end := record.get(key)) is not None]
+    return " to ".join(ends) if len(ends) == 2 else ""
 
 
 @dataclass(frozen=True)
