@@ -275,11 +275,26 @@ def test_a_run_fails_where_a_test_opens_what_no_pattern_gives_it(
     checkout: SimpleNamespace, body: str, said: str
 ) -> None:
     checkout.add("tests/test_c.py", body)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
-    env = os.environ | {"PYTHONPATH": str(checkout.root), "PYTEST_ADDOPTS": ""}
-    done = subprocess.run(command, cwd=checkout.root, env=env, capture_output=True, text=True, check=False)
+    done = tested(checkout)
     assert "3 passed" in done.stdout and done.returncode == bool(said), done.stdout + done.stderr
     assert said in done.stdout and ("a pattern is missing" in done.stdout) is bool(said)
+
+
+def test_a_run_in_two_processes_fails_where_a_test_in_one_of_them_does_so(checkout: SimpleNamespace) -> None:
+    assert "3 passed" in (done := tested(checkout, "-n2")).stdout and not done.returncode, done.stdout + done.stderr
+    for test in "bc":
+        checkout.add(f"tests/test_{test}.py", f"def test_{test}():\n    open('other.txt').close()")
+    done = tested(checkout, "-n2")
+    assert "3 passed" in done.stdout and done.returncode == 1, done.stdout + done.stderr
+    assert all(f"other.txt was opened by test_{test}.py" in done.stdout for test in "bc")
+
+
+def tested(checkout: SimpleNamespace, *more: str) -> subprocess.CompletedProcess:
+    """A run of the checkout's own tests."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *more, "tests"]
+    path = os.pathsep.join([str(checkout.root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = os.environ | {"PYTHONPATH": path, "PYTEST_ADDOPTS": ""}
+    return subprocess.run(command, cwd=checkout.root, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="CI's script is for bash")

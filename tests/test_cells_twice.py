@@ -61,6 +61,8 @@ LIBRARIES = (
     "transformers.models.idefics3.processing_idefics3", "mcp.server.stdio", "mcp.types", "openai",
     "sentence_transformers.util",
 )  # fmt: skip
+# The tiny model has two layers; in notebooks that name layers by their numbers, as many as the real one.
+DEEP = {"3/lora", "3/prompt_tuning"}
 # Other values for one notebook: GRPO takes only messages whose event is shorter than its longest answer.
 OWN = {"2/grpo": {"new_tokens": 40, "steps": 1}}
 # How many cells of a notebook may fail at once on noise: claims (cells that assert), and others. If not said, (1, 0).
@@ -148,7 +150,7 @@ def run_cells(notebook: Notebook, model: Path, times: int, report: Path) -> None
 
 
 def tiny_model(folder: Path) -> None:
-    """Make a model of the same architecture and tokenizer and untrained, and adapters under the shipped names."""
+    """Make models of the same architecture and tokenizer and untrained, and adapters under the shipped names."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -158,13 +160,15 @@ def tiny_model(folder: Path) -> None:
     real, tiny = find_model(MODEL), folder / "tiny"
     tokenizer, config = AutoTokenizer.from_pretrained(real), AutoConfig.from_pretrained(real)
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 1}
-    for name, size in (sizes | {"head_dim": 32}).items():  # as many layers as the real one: notebooks name some
+    for name, size in (sizes | {"head_dim": 32}).items():
         setattr(config, name, size)
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config)
-    model.generation_config.update(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-    model.save_pretrained(tiny)
-    tokenizer.save_pretrained(tiny)
+    for name, layers in (("deep", config.num_hidden_layers), ("tiny", 2)):
+        config.num_hidden_layers = layers
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config)
+        model.generation_config.update(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
     for name in ("sft", "lora", "aligned", "tools", "code", "writer"):
         lora = LoraConfig(r=16, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
         adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), lora)
@@ -256,7 +260,8 @@ def both(notebook: Notebook, folder: Path) -> list[list[Any]]:
     for times in (1, 2):
         place = folder / f"{notebook.topic}-{times}"
         shutil.copytree(folder / "artifacts", place / "artifacts")
-        trouble = in_a_fork(place, run_cells, notebook, folder / "tiny", times, place / "report.json")
+        model = folder / ("deep" if notebook.name in DEEP else "tiny")
+        trouble = in_a_fork(place, run_cells, notebook, model, times, place / "report.json")
         assert not trouble, f"{notebook.name}, its cells run {times} times in a row: {trouble}"
         done.append(json.loads((place / "report.json").read_text()))
         shutil.rmtree(place)

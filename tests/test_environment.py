@@ -142,7 +142,7 @@ def test_workflows_have_no_rights_but_to_release(path: Path) -> None:
     assert all(re.fullmatch(r"actions/[\w-]+@v\d+", use) for use in re.findall(r"uses: (\S+)", text))
 
 
-def test_slow_tests_come_last_and_no_mark_is_misspelt(tmp_path: Path) -> None:
+def test_slow_tests_come_last_two_processes_share_a_run_and_no_mark_is_misspelt(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "tests").mkdir()
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
@@ -151,13 +151,18 @@ def test_slow_tests_come_last_and_no_mark_is_misspelt(tmp_path: Path) -> None:
     (tmp_path / "tests" / "test_first.py").write_text(f"import pytest\n{tests}")
     (tmp_path / "tests" / "test_second.py").write_text("def test_d(): pass\n")
 
+    def said(*words: str) -> str:
+        command = [sys.executable, "-m", "pytest", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False).stdout
+
     def collected(*more: str) -> list[tuple[str, str]]:
-        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *more]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-        return re.findall(r"::test_(\w)|(not found in `markers`)", done.stdout)
+        return re.findall(r"::test_(\w)|(not found in `markers`)", said("--collect-only", "-q", *more))
 
     assert [name for name, _ in collected()] == ["a", "c", "d", "b"]
     assert [name for name, _ in collected("-m", "not slow")] == ["a", "c", "d"]
+    by_test = {test: process for process, test in re.findall(r"\[(gw\d)\].*::test_(\w)", said("-v"))}
+    assert by_test["a"] == by_test["b"] == by_test["c"] != by_test["d"], "a file's tests share their fixtures"
+    assert "gw" not in (one := said("-v", "tests/test_first.py")) and "3 passed" in one, "named files stay in one"
     (tmp_path / "tests" / "test_second.py").write_text("import pytest\n@pytest.mark.slwo\ndef test_d(): pass\n")
     assert ("", "not found in `markers`") in collected()
 
