@@ -27,15 +27,8 @@ _PROBE_SHAPE = (1536, 576, 1536)
 # Autocast also costs casts, so bfloat16 has to win clearly in plain matrix products to win in training.
 _CLEARLY = 1.3
 # In order of speed; the first that a CPU has is named.
-_INSTRUCTIONS = {
-    "amx_bf16": "AMX bf16",
-    "avx512_bf16": "AVX-512 bf16",
-    "avx512f": "AVX-512",
-    "avx2": "AVX2",
-    "bf16": "Arm bf16",
-    "asimd": "NEON",
-    "neon": "NEON",
-}
+_INSTRUCTIONS = {"amx_bf16": "AMX bf16", "avx512_bf16": "AVX-512 bf16", "avx512f": "AVX-512", "avx2": "AVX2"}
+_INSTRUCTIONS |= {"bf16": "Arm bf16", "asimd": "NEON", "neon": "NEON"}
 
 
 @dataclass(frozen=True)

@@ -104,14 +104,7 @@ class CausalAttention(Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        cos: torch.Tensor,
-        sin: torch.Tensor,
-        rows: Rows,
-        scale: float,
+        ctx: Any, query: Any, key: Any, value: Any, cos: Any, sin: Any, rows: Rows, scale: float
     ) -> torch.Tensor:
         kv_heads, longest = key.shape[1], rows.longest
         with torch.autocast("cpu", enabled=False):
@@ -147,19 +140,12 @@ class LogProbs(Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        targets: torch.Tensor,
-        temperature: float,
-    ) -> tuple:
+    def forward(ctx: Any, hidden: Any, weight: Any, targets: torch.Tensor, temperature: float) -> tuple:
         ctx.set_materialize_grads(False)
         dtype = computing_dtype(hidden)
         narrow, narrow_weight = hidden.to(dtype), weight.to(dtype)
         with torch.autocast("cpu", enabled=False):
-            logits = torch.nn.functional.linear(narrow, narrow_weight, None if bias is None else bias.to(dtype))
+            logits = narrow @ narrow_weight.t()
         parts = []  # of each chunk
         for chunk, target in zip(logits.split(_CHUNK), targets.split(_CHUNK), strict=True):
             wide = chunk.float() / temperature
@@ -189,11 +175,5 @@ class LogProbs(Function):
             if grad_entropy is not None:
                 part.addcmul_(probs, (log_probs + entropy[here, None]) * grad_entropy[here, None], value=-1)
             of_logits[here] = part.div_(temperature)
-        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        return (
-            (of_logits @ weight).to(hidden_dtype) if needs_hidden else None,
-            (of_logits.t() @ hidden).to(weight_dtype) if needs_weight else None,
-            of_logits.sum(0, dtype=torch.float32).to(weight_dtype) if needs_bias else None,
-            None,
-            None,
-        )
+        grad_hidden = (of_logits @ weight).to(hidden_dtype) if ctx.needs_input_grad[0] else None
+        return grad_hidden, (of_logits.t() @ hidden).to(weight_dtype) if ctx.needs_input_grad[1] else None, None, None

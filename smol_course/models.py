@@ -291,9 +291,6 @@ def with_adapter(model: Any, adapter: str) -> Any:
     return PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
 
 
-# --- Asking a model -----------------------------------------------------------------------------------------
-
-
 def answer(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
@@ -327,7 +324,11 @@ def answer(
     show = show and len(prompts) > batch_size
     asked, training = model, model.training
     if bf16:
-        asked = _with_adapters_merged(bfloat16_copy(model))
+        asked = bfloat16_copy(model)
+        # Then a token costs no products of LoRA's. An adapter that is switched off stays so.
+        plain = all(weight.is_floating_point() for weight in model.parameters())
+        if plain and _adapters(model) == {"LORA"} and model.get_model_status().enabled is True:
+            asked = asked.merge_and_unload()
     asked.eval()
     attention = asked.config._attn_implementation
     if attention == "eager":  # which `prepare` picks on a CPU for the sake of training
@@ -351,14 +352,6 @@ def answer(
     return answers
 
 
-def _with_adapters_merged(model: Any) -> Any:
-    """The model with LoRA's adapters put into its weights, so that a token costs no products of theirs."""
-    kinds = {str(config.peft_type.value) for config in getattr(model, "peft_config", {}).values()}
-    if kinds != {"LORA"} or getattr(model, "hf_quantizer", None) or model.get_model_status().enabled is not True:
-        return model
-    return model.merge_and_unload()
-
-
 def bfloat16_copy(model: Any) -> Any:
     """Return a copy of the model with bfloat16 weights, as loading its saved artifact would give it."""
     import torch
@@ -377,10 +370,13 @@ def bfloat16_copy(model: Any) -> Any:
     return twin
 
 
+def _adapters(model: Any) -> set[str]:
+    return {str(config.peft_type.value) for config in getattr(model, "peft_config", {}).values()}
+
+
 def _reads_ahead(model: Any, prompts: list[list[int]]) -> bool:
     """Whether `_read` is known to do for this model what `generate` would, and there is something to gain."""
-    kinds = {str(config.peft_type.value) for config in getattr(model, "peft_config", {}).values()}
-    known = model.config.model_type == "llama" and kinds <= {"LORA"}
+    known = model.config.model_type == "llama" and _adapters(model) <= {"LORA"}
     return known and len(prompts) > 1 and min(map(len, prompts)) > 1
 
 
@@ -443,9 +439,6 @@ def _generate(
     )
     new = tokens[:, batch["input_ids"].shape[1] :]
     return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
-
-
-# --- What a notebook makes for a later one ------------------------------------------------------------------
 
 
 def save_artifact(

@@ -29,18 +29,13 @@ _LLAMA_PARAMETERS = {
     "LlamaAttention": "self hidden_states position_embeddings attention_mask past_key_values kwargs".split(),
     "LlamaModel": "self input_ids attention_mask position_ids past_key_values inputs_embeds use_cache kwargs".split(),
 }
-_KNOWN = ("eager", "sdpa")  # kinds of attention that give what ours gives
 # 512 MB of float32: beyond it, memory matters more than speed.
 _MOST_LOGITS = 1 << 27
 
 
 def for_cpu() -> list[str]:
     """Apply the patches for a CPU, each once; return what was done, in a few words each."""
-    words = {
-        _TRL: "only labelled tokens scored",
-        _LLAMA: "layers that pass once, without padding",
-        _LINEAR: "output weights not copied",
-    }
+    words = {_TRL: "only labelled tokens scored", _LLAMA: "no padding computed", _LINEAR: "output weights not copied"}
     return [said for name, said in words.items() if _patch(name)]
 
 
@@ -111,17 +106,15 @@ class _WholeLogProbs:
     def __init__(self, theirs: Any) -> None:
         self.theirs = theirs
 
-    def apply(
-        self, hidden: "torch.Tensor", weight: "torch.Tensor", bias: Any, targets: "torch.Tensor", *rest: Any
-    ) -> Any:
+    def apply(self, hidden: "torch.Tensor", weight: "torch.Tensor", bias: Any, targets: Any, *rest: Any) -> Any:
         """Return (log_probs, entropy, None, mean_logits, is_top1), each [positions]."""
         temperature, _, softcap, scale, outputs = rest
-        plain = softcap is None and scale == 1.0 and "log_sum_sq_probs" not in outputs
+        plain = bias is None and softcap is None and scale == 1.0 and "log_sum_sq_probs" not in outputs
         if hidden.device.type != "cpu" or not plain or len(hidden) * len(weight) > _MOST_LOGITS:
             return self.theirs.apply(hidden, weight, bias, targets, *rest)
         from smol_course.kernels import LogProbs
 
-        log_probs, entropy, mean, is_top1 = LogProbs.apply(hidden, weight, bias, targets, temperature)
+        log_probs, entropy, mean, is_top1 = LogProbs.apply(hidden, weight, targets, temperature)
         return log_probs, entropy, None, mean, is_top1
 
 
@@ -143,16 +136,13 @@ def _pass_once(module: ModuleType) -> bool:
     from smol_course import kernels
 
     def norm(self: Any, hidden_states: "torch.Tensor") -> "torch.Tensor":
-        if hidden_states.device.type != "cpu":
-            return theirs["LlamaRMSNorm"](self, hidden_states)
-        if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
-            dtype = kernels.computing_dtype(hidden_states)
-            return kernels.RMSNorm.apply(hidden_states, self.weight, self.variance_epsilon, dtype)
+        cpu, rest = hidden_states.device.type == "cpu", (self.weight, self.variance_epsilon)
+        if cpu and (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu")):
+            return kernels.RMSNorm.apply(hidden_states, *rest, kernels.computing_dtype(hidden_states))
         # With mixed precisions the library's result has a wider dtype than torch's.
-        if hidden_states.dtype != self.weight.dtype:
+        if not cpu or hidden_states.dtype != self.weight.dtype:
             return theirs["LlamaRMSNorm"](self, hidden_states)
-        shape = hidden_states.shape[-1:]
-        return torch.nn.functional.rms_norm(hidden_states, shape, self.weight, self.variance_epsilon)
+        return torch.nn.functional.rms_norm(hidden_states, hidden_states.shape[-1:], *rest)
 
     def feed_forward(self: Any, x: "torch.Tensor") -> "torch.Tensor":
         if x.device.type != "cpu" or self.config.hidden_act != "silu" or not torch.is_grad_enabled():
@@ -183,8 +173,7 @@ def _pass_once(module: ModuleType) -> bool:
         output.last_hidden_state = states.view(rows.rows, rows.length, -1)
         return output
 
-    ours = {"LlamaRMSNorm": norm, "LlamaMLP": feed_forward, "LlamaAttention": attention, "LlamaModel": model}
-    for name, forward in ours.items():
+    for name, forward in zip(theirs, (norm, feed_forward, attention, model), strict=True):
         functools.update_wrapper(forward, theirs[name])
         forward.passes_once = True  # type: ignore[attr-defined]
         classes[name].forward = forward  # type: ignore[union-attr]
@@ -192,14 +181,13 @@ def _pass_once(module: ModuleType) -> bool:
 
 
 def _asks_for_more(model: Any, given: dict[str, Any]) -> bool:
-    """Whether a call of a Llama asks for what has rows: a cache, inner states, sequences packed into one, dropout."""
+    """Whether a call of a Llama asks for what has rows: a cache, inner states, packed sequences, another attention."""
     config, mask = model.config, given.get("attention_mask")
     wishes = ("output_hidden_states", "output_attentions", "past_key_values")
-    inner = any(given.get(wish) is not None and given[wish] is not False for wish in wishes)
-    inner = inner or config.output_hidden_states or config.output_attentions
+    inner = any(given.get(wish) not in (None, False) or getattr(config, wish, False) for wish in wishes)
     cache = config.use_cache if given.get("use_cache") is None else given["use_cache"]
     packed = mask is None and given.get("position_ids") is not None
-    other = config._attn_implementation not in _KNOWN or getattr(mask, "ndim", 2) != 2
+    other = config._attn_implementation not in ("eager", "sdpa") or getattr(mask, "ndim", 2) != 2
     return bool(inner or cache or packed or other or (model.training and config.attention_dropout))
 
 
@@ -225,11 +213,14 @@ def _without_padding(given: dict[str, Any]) -> tuple[dict[str, Any], Any, "torch
     place = mask.cumsum(1) - 1 + longest * torch.arange(count)[:, None]  # in rows that begin at the left
     rows = Rows(count, length, longest, None if len(taken) == count * longest else place.view(-1)[taken])
     positions = torch.arange(length)[None] if positions is None else positions
-    flat = tokens.reshape(1, count * length, *tokens.shape[2:])[:, taken]
     positions = positions.expand(count, length).reshape(1, -1)[:, taken]
     # A mask of four dimensions is taken as it is, so that no other is made.
-    mask = rows.causal[None, None]
-    return given | {name: flat, "position_ids": positions, "attention_mask": mask, "use_cache": False}, rows, taken
+    flat = {
+        name: tokens.flatten(0, 1)[None, taken],
+        "position_ids": positions,
+        "attention_mask": rows.causal[None, None],
+    }
+    return given | flat | {"use_cache": False}, rows, taken
 
 
 def _close_gaps(module: ModuleType) -> bool:

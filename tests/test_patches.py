@@ -93,13 +93,16 @@ def test_scoring_labelled_positions_only_keeps_loss_and_gradients(trl_utils, mon
         assert (fast_gradients[name] - gradient).abs().max().item() <= TOLERANCE[dtype] * size, name
 
 
-@pytest.mark.parametrize("change", [{"outputs": ("log_probs", "log_sum_sq_probs")}, {"softcap": 30.0}, {"logits": 10}])
+@pytest.mark.parametrize(
+    "change",
+    [{"outputs": ("log_probs", "log_sum_sq_probs")}, {"softcap": 30.0}, {"logits": 10}, {"bias": torch.ones(8)}],
+)
 def test_what_no_trainer_of_the_course_asks_for_is_left_to_trl(trl_utils, monkeypatch, change):
     asked = []
     theirs = types.SimpleNamespace(apply=lambda *arguments: asked.append(arguments) or "theirs")
     monkeypatch.setattr(patches, "_MOST_LOGITS", change.get("logits", 1 << 27))
     outputs, softcap = change.get("outputs", ("log_probs",)), change.get("softcap")
-    tensors = torch.ones(2, 4), torch.ones(8, 4), None, torch.tensor([1, 2])
+    tensors = torch.ones(2, 4), torch.ones(8, 4), change.get("bias"), torch.tensor([1, 2])
     assert patches._WholeLogProbs(theirs).apply(*tensors, 1.0, 32, softcap, 1.0, outputs) == "theirs"
     assert len(asked) == 1
 
@@ -122,11 +125,11 @@ def test_log_probabilities_are_trl_s_with_their_gradients(trl_utils, positions, 
     def results(function):
         torch.manual_seed(4)
         hidden = torch.randn(positions, 16, requires_grad=True)
-        weight, bias = torch.randn(50, 16, requires_grad=True), torch.randn(50, requires_grad=True)
+        weight = torch.randn(50, 16, requires_grad=True)
         targets, outputs = torch.randint(50, (positions,)), ("log_probs", "entropy", "mean_logits", "is_top1")
-        found = function.apply(hidden, weight, bias, targets, temperature, 32, None, 1.0, outputs)
+        found = function.apply(hidden, weight, None, targets, temperature, 32, None, 1.0, outputs)
         (found[0] * torch.linspace(-1, 1, positions) + found[1] ** 2).sum().backward()
-        return [each for each in found if each is not None], [hidden.grad, weight.grad, bias.grad]
+        return [each for each in found if each is not None], [hidden.grad, weight.grad]
 
     for ours, before in zip(results(patches._WholeLogProbs(None)), results(theirs), strict=True):
         torch.testing.assert_close(ours, before, rtol=1e-4, atol=1e-4)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,8 @@ from smol_course.settings import cache_folder, data_folder, hub_allowed
 RESULT = "application/vnd.smol.result+json"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Nothing is tracked or sent home unless the learner's notebook does it in plain sight.
-_QUIET = {
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
-    "WANDB_MODE": "disabled",
-    "GRADIO_ANALYTICS_ENABLED": "False",
-}
+_QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+_QUIET |= {"WANDB_MODE": "disabled", "GRADIO_ANALYTICS_ENABLED": "False"}
 KILLED = "its process was killed, most often because memory ran out"
 GRACE = 5.0  # seconds from the interruption of a cell that takes too long to the end of its kernel
 # When its standard input ends, however that comes, it ends the kernel and what the kernel started. It is a process of
@@ -57,8 +54,6 @@ for process in [*kernel.children(recursive=True), kernel]:
     with contextlib.suppress(psutil.Error):
         process.kill()
 """
-
-
 # What most notebooks import, and what those that train do: the first kernel of either kind waits for it, no other.
 # Not pyplot: it draws into the notebook only where it is imported by one.
 _LIBRARIES = (
@@ -71,6 +66,7 @@ _LIBRARIES = (
 )
 _TRAINING = ("peft", "trl:SFTTrainer")
 _TRAINS = re.compile(r"^from (peft|trl)\b", re.MULTILINE)
+_forks: ContextVar[dict[tuple[str, ...], subprocess.Popen] | None] = ContextVar("forks", default=None)
 
 
 @dataclass(frozen=True)
@@ -115,11 +111,8 @@ def _peak_mb(pid: int, shared: int, ended: threading.Event) -> int:
     while True:
         with suppress(psutil.Error):  # one of them has just ended
             process = psutil.Process(pid)
-            own = process.memory_info()
-            missing = max(0, shared - getattr(own, "shared", shared))
-            peak = max(
-                peak, own.rss + missing + sum(each.memory_info().rss for each in process.children(recursive=True))
-            )
+            missing = max(0, shared - getattr(process.memory_info(), "shared", shared))
+            peak = max(peak, missing + sum(p.memory_info().rss for p in (process, *process.children(recursive=True))))
         if ended.wait(0.25):
             return round(peak / 1e6)
 
@@ -186,59 +179,56 @@ def _at_most(seconds: float | None, manager: AsyncKernelManager) -> Iterator[Non
             timer.cancel()
 
 
-class ForkServers:
-    """The processes from which the kernels of one run of several notebooks are forked; a context manager.
+@contextmanager
+def forked_kernels() -> Iterator[dict[tuple[str, ...], subprocess.Popen]]:
+    """Kernels that start in this block are forked from processes that have imported their libraries.
 
-    One for each set of libraries, lest a notebook be measured with the memory of libraries that it does not use.
+    There is one for each set of libraries, lest a notebook be measured with the memory of some that it does not use.
     """
-
-    def __init__(self) -> None:
-        self._servers: dict[tuple[str, ...], subprocess.Popen] = {}
-
-    def __enter__(self) -> "ForkServers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for server in self._servers.values():
+    servers: dict[tuple[str, ...], subprocess.Popen] = {}
+    token = _forks.set(servers)
+    try:
+        yield servers
+    finally:
+        _forks.reset(token)
+        for server in servers.values():
             server.communicate()  # its input ends, and so does it
 
-    def fork(self, node: NotebookNode, argv: list[str], cwd: str, env: dict[str, str]) -> "_Forked | None":
-        """Return a kernel with the libraries of the notebook; None where none can be forked."""
-        trains = any(_TRAINS.search(cell.source) for cell in node.cells if cell.cell_type == "code")
-        libraries = _LIBRARIES + (_TRAINING if trains else ())
-        if libraries not in self._servers:
-            command = [sys.executable, "-P", str(Path(__file__).with_name("fork_server.py")), *libraries]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            self._servers[libraries] = subprocess.Popen(command, env=env, start_new_session=True, text=True, **pipes)
-        server = self._servers[libraries]
-        with suppress(OSError, ValueError, psutil.Error):  # it has died: the kernel starts without it
-            server.stdin.write(json.dumps({"argv": argv, "cwd": cwd, "env": env}) + "\n")
-            server.stdin.flush()
-            return _Forked(int(server.stdout.readline()), psutil.Process(server.pid).memory_info().shared)
-        return None
+
+def _fork(node: NotebookNode, argv: list[str], cwd: str, env: dict[str, str]) -> "_Forked | None":
+    """Return a kernel with the libraries of the notebook; None where none can be forked."""
+    trains = any(_TRAINS.search(cell.source) for cell in node.cells if cell.cell_type == "code")
+    libraries, servers = _LIBRARIES + (_TRAINING if trains else ()), _forks.get()
+    if libraries not in servers:
+        command = [sys.executable, "-P", str(Path(__file__).with_name("fork_server.py")), *libraries]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        servers[libraries] = subprocess.Popen(command, env=env, start_new_session=True, text=True, **pipes)
+    server = servers[libraries]
+    with suppress(OSError, ValueError, psutil.Error):  # it has died: the kernel starts without it
+        server.stdin.write(json.dumps({"argv": argv, "cwd": cwd, "env": env}) + "\n")
+        server.stdin.flush()
+        forked = _Forked(int(server.stdout.readline()))
+        forked.shared = psutil.Process(server.pid).memory_info().shared
+        return forked
+    return None
 
 
 class _Forked(psutil.Process):
     """A kernel that is not our child, as a LocalProvisioner handles its processes; ``shared`` as for `_peak_mb`."""
 
-    stdin = stdout = stderr = None
-
-    def __init__(self, pid: int, shared: int) -> None:
-        super().__init__(pid)
-        self.shared = shared
+    stdin, stdout, stderr, shared = None, None, None, 0
 
     def poll(self) -> int | None:
         return None if self.is_running() else 1
 
 
 class ForkingProvisioner(LocalProvisioner):
-    """Starts a kernel by forking it, for a manager that has ``fork_servers`` and ``node``."""
+    """Starts a kernel by forking it, for a manager that has the notebook as ``node``."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
         """Fork a kernel with a command; start it as usual where that is not possible."""
         argv = cmd[cmd.index("ipykernel_launcher") :]
-        asked = argv, str(kwargs["cwd"]), kwargs["env"]
-        forked = await asyncio.to_thread(self.parent.fork_servers.fork, self.parent.node, *asked)
+        forked = _fork(self.parent.node, argv, str(kwargs["cwd"]), kwargs["env"])
         if forked is None:
             return await super().launch_kernel(cmd, **kwargs)
         self.process, self.pid, self.pgid, self.cwd = forked, forked.pid, forked.pid, kwargs["cwd"]
@@ -246,15 +236,13 @@ class ForkingProvisioner(LocalProvisioner):
 
 
 @contextmanager
-def _kernel(
-    node: NotebookNode, folder: Path, env: dict[str, str], servers: ForkServers | None
-) -> Iterator[NotebookClient]:
+def _kernel(node: NotebookNode, folder: Path, env: dict[str, str]) -> Iterator[NotebookClient]:
     """A client whose kernel is gone at the end, whatever happened."""
     logging.getLogger("traitlets").setLevel(logging.CRITICAL)
     # Without folders to look in, it finds the Python that runs this, whatever `python3` kernels are installed.
     manager = AsyncKernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
-    if servers and sys.platform == "linux":  # elsewhere a fork of so much is not safe
-        manager.fork_servers, manager.node = servers, node
+    if _forks.get() is not None and sys.platform == "linux":  # elsewhere a fork of so much is not safe
+        manager.node = node
         manager.kernel_spec.metadata["kernel_provisioner"] = {"provisioner_name": "smol-fork", "config": {}}
     client = NotebookClient(node, km=manager, shutdown_kernel="immediate", allow_errors=False)
     try:
@@ -315,20 +303,17 @@ def execute(
     keep_going: bool = False,
     root: Path | None = None,
     seconds: Callable[[NotebookNode], float | None] = lambda cell: None,
-    servers: ForkServers | None = None,
 ) -> Execution:
     """Execute a notebook's code cells in ``folder`` with the environment, filling in the outputs of ``node``.
 
     ``on_cell`` is called with the number of each code cell, from 1, before it runs. A failing cell ends it, unless
     ``keep_going`` and the kernel lives. ``seconds`` says how long a cell may take: then it is interrupted, and its
-    kernel is killed if it does not yield. What it opens below ``root``, where that is given, is recorded. From
-    ``servers``, where they are given, the kernel has its libraries. Raises CourseError if no kernel starts;
-    KeyboardInterrupt passes through, with the kernel ended.
+    kernel is killed if it does not yield. What it opens below ``root``, where that is given, is recorded. Raises
+    CourseError if no kernel starts; KeyboardInterrupt passes through, with the kernel ended.
     """
     code = [(index, cell) for index, cell in enumerate(node.cells) if cell.cell_type == "code" and cell.source.strip()]
     started, failure, k = time.monotonic(), None, 0
-    started_kernel = _kernel(node, folder, env, servers)
-    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor() as pool, started_kernel as client:
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor() as pool, _kernel(node, folder, env) as client:
         log = Path(scratch) / "opened.txt"
         if root:
             _record_opened(client, root, log)

@@ -6,7 +6,7 @@ was asked for and what is done) and ``report.html``. It never touches a learner'
 
 import json
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from smol_course.errors import CourseError
 from smol_course.files import save_text, writing
 from smol_course.runner import show, words
 from smol_course.runner.clean import strip_residue
-from smol_course.runner.kernel import ForkServers, environment, execute, inject
+from smol_course.runner.kernel import environment, execute, forked_kernels, inject
 from smol_course.runner.report import write_report
 from smol_course.runner.sources import Notebook, notebooks, read_ipynb, settings_for
 from smol_course.runner.staleness import changed_files, opened_hashes, sources_sha256
@@ -88,14 +88,7 @@ def _done_before(chosen: list[Notebook], state: dict[str, Any]) -> list[str]:
 
 
 def executed(
-    notebook: Notebook,
-    node: NotebookNode,
-    title: str,
-    stopped: str,
-    folder: Path,
-    hub: bool,
-    console: Console,
-    servers: ForkServers | None = None,
+    notebook: Notebook, node: NotebookNode, title: str, stopped: str, folder: Path, hub: bool, console: Console
 ) -> dict[str, Any]:
     """Execute a notebook's cells in the run folder and return costs, results, the files opened, and how it failed.
 
@@ -103,8 +96,7 @@ def executed(
     """
     try:
         with show.watching(console, title, node) as on_cell:
-            place, env = notebook.source.parent, environment(folder, hub)
-            done = execute(node, place, env, on_cell, root=notebook.root, servers=servers)
+            done = execute(node, notebook.source.parent, environment(folder, hub), on_cell, root=notebook.root)
     except KeyboardInterrupt:
         show.say(console, stopped)
         raise
@@ -140,20 +132,13 @@ def run(targets: list[str], given: list[str], hub: bool, fresh: bool, console: C
         unfinished = folder, {"request": request, "finished": False, "notebooks": {}}, _held(folder)
     folder, state, lock = unfinished
     try:
-        with ForkServers() as servers:
-            return _run_all(chosen, values, folder, state, console, servers if len(chosen) > 1 else None)
+        with forked_kernels() if len(chosen) > 1 else nullcontext():
+            return _run_all(chosen, values, folder, state, console)
     finally:
         lock.release()
 
 
-def _run_all(
-    chosen: list[Notebook],
-    values: dict,
-    folder: Path,
-    state: dict[str, Any],
-    console: Console,
-    servers: ForkServers | None,
-) -> int:
+def _run_all(chosen: list[Notebook], values: dict, folder: Path, state: dict[str, Any], console: Console) -> int:
     entries, hub = state["notebooks"], state["request"]["hub"]
     if before := _done_before(chosen, state):
         again = "the same command with --fresh runs them again"
@@ -166,7 +151,7 @@ def _run_all(
         kept = f"{len(entries)} of {len(chosen)} notebooks are done and kept"
         stopped = f"Stopped in {notebook.name}; {kept}.\nThe same command (without --fresh) goes on from here."
         title = f"{place}/{len(chosen)} {notebook.name}"
-        entry = executed(notebook, node, title, stopped, folder, hub, console, servers)
+        entry = executed(notebook, node, title, stopped, folder, hub, console)
         entry |= {"sources_sha256": sources, "status": "failed" if entry["failure"] else "done"}
         entries[notebook.name] = entry | {"executed": kept_at(folder, notebook).name}
         if entry["failure"]:
