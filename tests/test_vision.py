@@ -1,6 +1,6 @@
 """The pictures, the vision language model made of parts, its recipe, and the notebooks on a model shaped like SmolVLM.
 
-All with a tiny random language model, or one layer of SmolVLM-256M's: what a trained one can do is measured elsewhere.
+All with tiny random models: what a trained one can do is measured elsewhere.
 """
 
 import dataclasses
@@ -436,23 +436,23 @@ CHEAP: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def smolvlm(base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder as the Hub would give it: SmolVLM-256M's widths, patches and 64 tokens a picture, with random weights.
+    """A folder as the Hub would give it: SmolVLM-256M's size of pictures, patches, 64 tokens a picture and vocabulary.
 
-    Only its depth is cut to one layer each, and pictures are not cut into tiles.
+    Its weights are random, its depth is cut to one layer each, its widths too, and pictures are not cut into tiles.
     """
     from transformers import Idefics3ForConditionalGeneration, LlamaConfig
 
     text = LlamaConfig(
-        hidden_size=576,
-        intermediate_size=1536,
-        num_attention_heads=9,
-        num_key_value_heads=3,
-        head_dim=64,
+        hidden_size=48,
+        intermediate_size=96,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        head_dim=16,
         num_hidden_layers=1,
         vocab_size=49280,
         pad_token_id=2,
     )
-    config = vision.build_config(text, size=512, patch=16, shuffle=4, width=768, layers=1)
+    config = vision.build_config(text, size=512, patch=16, shuffle=4, width=96, layers=1)
     config.vision_config.num_attention_heads = 12
     assert vision.image_tokens(config) == 64
     torch.manual_seed(0)
