@@ -74,14 +74,14 @@ class Rows:
         if self.place is not None:
             empty = x.new_zeros(self.rows * self.longest, heads * width)
             x = empty.index_copy_(0, self.place, x.reshape(tokens, -1))
-        x = x.view(self.rows, self.longest, kv_heads, heads // kv_heads, width).permute(0, 2, 3, 1, 4)
+        x = x.reshape(self.rows, self.longest, kv_heads, heads // kv_heads, width).permute(0, 2, 3, 1, 4)
         return x.reshape(self.rows * kv_heads, -1, width)
 
     def gather(self, x: torch.Tensor, kv_heads: int) -> torch.Tensor:
         """The way back from `spread`."""
-        x = x.view(self.rows, kv_heads, -1, self.longest, x.shape[-1]).permute(0, 3, 1, 2, 4)
-        x = x.reshape(self.rows * self.longest, -1, x.shape[-1])
-        return x if self.place is None else x.index_select(0, self.place)
+        x = x.reshape(self.rows, kv_heads, -1, self.longest, x.shape[-1]).permute(0, 3, 1, 2, 4)
+        x = x.reshape(self.rows * self.longest, -1, x.shape[-1])  # of one row no copy, so with other strides
+        return x.contiguous() if self.place is None else x.index_select(0, self.place)
 
 
 def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int = 1) -> torch.Tensor:

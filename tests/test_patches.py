@@ -138,8 +138,8 @@ def test_log_probabilities_are_trl_s_with_their_gradients(trl_utils, positions, 
 SMALL = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 1, "vocab_size": 30, "use_cache": False}
 
 
-def of_llama(llama, dtype, sides="right", embedded=False, frozen=False, **more):
-    """The states of three rows of 9, 5 and 7 tokens, without those of padding, and all gradients."""
+def of_llama(llama, dtype, sides="right", embedded=False, frozen=False, rows=3, **more):
+    """The states of rows of 9, 5 and 7 tokens, without those of padding, and all gradients."""
     torch.manual_seed(0)
     config = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
     config |= {"vocab_size": 300, "num_hidden_layers": 2, "attn_implementation": "eager", "use_cache": False}
@@ -147,8 +147,8 @@ def of_llama(llama, dtype, sides="right", embedded=False, frozen=False, **more):
     if frozen:  # as for an adapter, which is the norms here
         for name, weight in model.named_parameters():
             weight.requires_grad_("norm" in name)
-    ids = torch.randint(1, 300, (3, 9))
-    kept = torch.arange(9)[None] < torch.tensor([9, 5, 7])[:, None]
+    ids = torch.randint(1, 300, (3, 9))[:rows]
+    kept = torch.arange(9)[None] < torch.tensor([9, 5, 7])[:rows, None]
     mask = {"right": kept, "left": kept.flip(1), "none": torch.ones_like(kept)}[sides]
     given = {"inputs_embeds": model.model.embed_tokens(ids)} if embedded else {"input_ids": ids}
     given |= {} if sides == "none" else {"attention_mask": mask.long()}
@@ -159,8 +159,13 @@ def of_llama(llama, dtype, sides="right", embedded=False, frozen=False, **more):
     return states, {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}, output
 
 
-CASES = [{}, {"sides": "left"}, {"sides": "none"}, {"embedded": True}, {"frozen": True}]
-CASES += [{"position_ids": torch.arange(9)[None] + 3}, {"output_hidden_states": True}, {"use_cache": True}]
+CASES = [{}, {"sides": "left"}, {"sides": "none"}, {"embedded": True}, {"rows": 1}]
+CASES += [
+    {"frozen": True},
+    {"position_ids": torch.arange(9)[None] + 3},
+    {"output_hidden_states": True},
+    {"use_cache": True},
+]
 
 
 @pytest.mark.parametrize("case", CASES)
