@@ -269,13 +269,15 @@ def test_verdicts_of_orpo() -> None:
 
 
 def test_verdicts_of_human_feedback() -> None:
-    says(
-        "human_feedback", "this seed's interval reaches 0", "its interval lies above 0", "clearly below the second row"
-    )
+    says("human_feedback", "seed's interval lies above 0", "So does that of the second seed", "below the second row")
     now, other = recorded("human_feedback"), studied("human_feedback", "seed_1")
-    assert now["kto_gain"]["low"] <= 0 < now["kto_gain"]["value"] < other["kto_gain"]["value"]
+    assert 0 < now["kto_gain"]["low"] < now["kto_gain"]["value"] < other["kto_gain"]["value"]
     assert other["kto_gain"]["low"] > 0
-    assert not overlap(now["reward_right_facts_other_event"], now["reward_right_facts"])
+    # All pairs were right by their own event, so every one that is wrong by another's speaks for the first.
+    own, anothers = now["reward_right_facts"], now["reward_right_facts_other_event"]
+    wrong = round((1 - anothers["value"]) * anothers["n"])
+    says("human_feedback", "exact test, p below 0.05")
+    assert own["value"] == 1 and own["n"] == anothers["n"] and 2 * 0.5**wrong < 0.05
     says("human_feedback", "so a small n helped", "the reward model was, the longest was not")
     single = now["best_of_1_shortest"]
     assert now["best_of_2_shortest"]["value"] > single["value"] and not overlap(now["best_of_4_reward_model"], single)
