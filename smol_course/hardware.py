@@ -153,13 +153,14 @@ def physical_cores() -> int:
 
 def _keep_memory() -> bool:
     """Tell glibc to keep freed buffers, and say whether it does: by default each large one costs page faults a step."""
-    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
-        return False
-    mallopt = ctypes.CDLL("libc.so.6").mallopt
-    # M_MMAP_THRESHOLD: buffers below 32 MiB, nearly all, come from the heap. The few as large as the embedding do not:
-    # kept there, they leave holes, and a run of varied batches took a gigabyte more at the same speed. Then
-    # M_TRIM_THRESHOLD: give back only what is free beyond 2 GiB. M_TOP_PAD: grow by 256 MiB at a time.
-    return bool(mallopt(-3, 32 << 20) and mallopt(-1, (1 << 31) - 1) and mallopt(-2, 256 << 20))
+    if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
+        with suppress(OSError, AttributeError):
+            mallopt = ctypes.CDLL("libc.so.6").mallopt
+            # M_MMAP_THRESHOLD: buffers below 32 MiB, nearly all, come from the heap. The few as large as the embedding
+            # do not: kept there, they leave holes, and a run of varied batches took a gigabyte more at the same speed.
+            # M_TRIM_THRESHOLD: give back only what is free beyond 2 GiB. M_TOP_PAD: grow by 256 MiB at a time.
+            return bool(mallopt(-3, 32 << 20) and mallopt(-1, (1 << 31) - 1) and mallopt(-2, 256 << 20))
+    return False
 
 
 def describe_short() -> str:
